@@ -1,0 +1,34 @@
+"""How much memory this process holds (RSS), now and over time.
+
+from memprobe import sample_mem, memdump
+"""
+
+from memprobe._dump import memdump, sample
+from memprobe._memprobe import (
+    clear,
+    configure,
+    humanbytes,
+    mem_rss,
+    peak_rss,
+    rss,
+    sample_mem,
+    snapshot,
+)
+from memprobe._ps import ps
+from memprobe._stats import Stats, stats
+
+__all__ = [
+    "Stats",
+    "clear",
+    "configure",
+    "humanbytes",
+    "mem_rss",
+    "memdump",
+    "peak_rss",
+    "ps",
+    "rss",
+    "sample",
+    "sample_mem",
+    "snapshot",
+    "stats",
+]

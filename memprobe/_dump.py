@@ -1,0 +1,71 @@
+"""The dump of the stored samples, in the lines that celery.utils.debug prints."""
+
+import gc
+import operator
+import sys
+
+from memprobe._memprobe import _forget, _spread, humanbytes, mem_rss
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol, SupportsIndex, TypeVar
+
+    T = TypeVar("T")
+
+    class Writer(Protocol):
+        def write(self, text: str, /) -> object: ...
+
+
+def memdump(samples: "SupportsIndex" = 10, file: "Writer | None" = None) -> None:
+    """Print a sample of all RSS samples, and RSS after ``gc.collect()``; forget them.
+
+    At most *samples* of the stored samples are printed, spread evenly, the oldest and
+    the newest among them; 1 is the newest, 0 none. *file* is anything with a ``write``
+    method; None is ``sys.stdout``. If printing raises, nothing is forgotten; samples
+    that come meanwhile are never forgotten.
+
+    Raises TypeError or ValueError for a wrong argument, OSError as ``rss()`` does, and
+    whatever *file* raises.
+    """
+    picked, overwritten, end = _spread(samples)
+    out = sys.stdout if file is None else file
+    if out is None:
+        return  # a program without standard output, such as a daemon
+    if not callable(getattr(out, "write", None)):
+        raise TypeError(f"file must have a write() method, not {file!r}")
+    if picked:
+        print("- rss (sample):", file=out)
+        for rss in picked:
+            print(f"-    > {humanbytes(rss)},", file=out)
+        if overwritten:
+            print(f"- rss (overwritten): {overwritten} older samples.", file=out)
+    gc.collect()
+    print(f"- rss (end): {mem_rss()}.", file=out)
+    _forget(end)
+
+
+def sample(x: "Sequence[T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "list[T]":
+    """Return at most *n* items of the sequence *x*, evenly spread from offset *k* on.
+
+    If *x* has 100 items and *n* is 10, that is every tenth item. Raises TypeError if
+    *x* is no sequence or another argument no int, ValueError if *n* or *k* is negative.
+    """
+    n = _count(n, "n")
+    k = _count(k, "k")
+    if not hasattr(x, "__getitem__") or not hasattr(x, "__len__") or hasattr(x, "keys"):
+        raise TypeError(f"x must be a sequence, not {x!r}")
+    length = len(x)
+    if n >= length:
+        return [x[i] for i in range(k, length)]
+    return [x[i] for i in (k + i * length // n for i in range(n)) if i < length]
+
+
+def _count(value: "SupportsIndex", name: str) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an int, not {value!r}") from None
+    if count < 0:
+        raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    return count

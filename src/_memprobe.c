@@ -1,0 +1,547 @@
+/* The binding: the probe as Python functions. The only file that includes Python.h, and
+ * it knows no operating system. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "humanize.h"
+#include "probe.h"
+#include "rss.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+
+/* Per interpreter. Everything about the process belongs to the probe. */
+struct module_state {
+    PyTypeObject *samples_type;
+    /* The text made last, and of which number: RSS mostly stays the same from one call
+     * to the next, and then its text need not be made again. */
+    PyObject *text;
+    uint64_t text_bytes;
+};
+
+/* Turns an error of the probe into an exception; `source` is where the number should
+ * have come from. Always returns NULL. */
+static PyObject *
+raise_error(int error, const char *source)
+{
+    if (error == MP_NO_MEMORY) {
+        return PyErr_Format(PyExc_MemoryError, "no memory for the ring of samples");
+    }
+#ifdef MS_WINDOWS
+    return PyErr_SetFromWindowsErrWithFilename(error, source);
+#else
+    errno = error;
+    return PyErr_SetFromErrnoWithFilename(PyExc_OSError, source);
+#endif
+}
+
+/* Arguments */
+
+/* Returns the argument as an int, or NULL with a TypeError that names it. */
+static PyObject *
+parse_int(PyObject *argument, const char *name)
+{
+    PyObject *number = PyNumber_Index(argument);
+    if (number == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name, argument);
+    }
+    return number;
+}
+
+/* Reads an int of at least `least`. More than 64 bits hold becomes UINT64_MAX.
+ * Returns 0, or -1 with an exception. */
+static int
+parse_count(PyObject *argument, const char *name, unsigned least, uint64_t *count)
+{
+    PyObject *number = parse_int(argument, name);
+    if (number == NULL) {
+        return -1;
+    }
+    int overflow;
+    long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+    if (overflow < 0 || (overflow == 0 && value < (long long)least)) {
+        PyErr_Format(PyExc_ValueError, "%s must be %u or more, not %R", name, least,
+                     argument);
+        Py_DECREF(number);
+        return -1;
+    }
+    *count = (uint64_t)value;
+    if (overflow > 0) {
+        *count = PyLong_AsUnsignedLongLong(number);
+        PyErr_Clear(); /* of the OverflowError, whose value is UINT64_MAX */
+    }
+    Py_DECREF(number);
+    return 0;
+}
+
+/* Reads a finite number of seconds, 0 or more, as nanoseconds; what 64 bits can't hold,
+ * 292 years, becomes the most that they can. Returns 0, or -1 with an exception. */
+static int
+parse_seconds(PyObject *argument, const char *name, int64_t *ns)
+{
+    double seconds = PyFloat_AsDouble(argument);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_TypeError, "%s must be a number of seconds, not %R",
+                         name, argument);
+            return -1;
+        }
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        seconds = (double)INFINITY;
+    }
+    if (!isfinite(seconds) || seconds < 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "%s must be a finite number of seconds, 0 or more, not %R", name,
+                     argument);
+        return -1;
+    }
+    double exact = seconds * 1e9;
+    *ns = exact >= 9.2e18 ? INT64_MAX : (int64_t)llround(exact);
+    return 0;
+}
+
+/* Readings */
+
+static PyObject *
+new_text(uint64_t bytes)
+{
+    char text[MP_HUMANIZE_SIZE];
+    size_t length = mp_humanize(bytes, text);
+    return PyUnicode_FromStringAndSize(text, (Py_ssize_t)length);
+}
+
+/* Without the GIL a shared text would need a lock and atomic counting of its references
+ * by all threads, which costs more than making it. */
+static PyObject *
+text_of(PyObject *module, uint64_t bytes)
+{
+#ifdef Py_GIL_DISABLED
+    (void)module;
+    return new_text(bytes);
+#else
+    struct module_state *state = PyModule_GetState(module);
+    if (state->text == NULL || state->text_bytes != bytes) {
+        PyObject *text = new_text(bytes);
+        if (text == NULL) {
+            return NULL;
+        }
+        PyObject *old = state->text;
+        state->text = text;
+        state->text_bytes = bytes;
+        Py_XDECREF(old);
+    }
+    return Py_NewRef(state->text);
+#endif
+}
+
+PyDoc_STRVAR(
+    rss_doc,
+    "rss($module, /)\n--\n\n"
+    "RSS of this process now, in bytes.\n\n"
+    "Linux: resident pages of /proc/self/statm; macOS: resident_size of\n"
+    "task_info(); Windows: WorkingSetSize. Raises OSError, with the errno and\n"
+    "the file, if the system doesn't tell.");
+
+static PyObject *
+rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint64_t bytes;
+    int error = mp_probe_rss(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return PyLong_FromUnsignedLongLong(bytes);
+}
+
+PyDoc_STRVAR(mem_rss_doc, "mem_rss($module, /)\n--\n\n"
+                          "RSS of this process now, as text for people: '29.105MB'.\n\n"
+                          "humanbytes(rss()). Raises OSError as rss() does.");
+
+static PyObject *
+mem_rss(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    uint64_t bytes;
+    int error = mp_probe_rss(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return text_of(module, bytes);
+}
+
+PyDoc_STRVAR(
+    sample_mem_doc,
+    "sample_mem($module, /)\n--\n\n"
+    "Sample RSS: read it, store it with its time, return it as text.\n\n"
+    "memdump(), stats() and snapshot() show what was stored. Within min_interval\n"
+    "seconds of the last sample (see configure()) nothing is read and stored, and\n"
+    "the text is that of the last sample. Raises OSError as rss() does, and\n"
+    "MemoryError if there is no memory for the samples; then none is stored.");
+
+static PyObject *
+sample_mem(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    uint64_t bytes;
+    int error = mp_probe_sample_throttled(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return text_of(module, bytes);
+}
+
+PyDoc_STRVAR(
+    peak_rss_doc,
+    "peak_rss($module, /)\n--\n\n"
+    "The highest RSS that this process ever had, in bytes.\n\n"
+    "The kernel's own high-water mark, and never less than a reading by memprobe.\n"
+    "Linux: VmHWM of /proc/self/status; macOS: resident_size_max of task_info();\n"
+    "Windows: PeakWorkingSetSize. Raises OSError, with the errno and the file, if\n"
+    "the system doesn't tell.");
+
+static PyObject *
+peak_rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint64_t bytes;
+    int error = mp_probe_peak(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_peak_source);
+    }
+    return PyLong_FromUnsignedLongLong(bytes);
+}
+
+PyDoc_STRVAR(
+    humanbytes_doc,
+    "humanbytes($module, s, /)\n--\n\n"
+    "The number of bytes s as text for people: 1536 is '1.5KB'.\n\n"
+    "In b, KB, MB, GB or TB of 1024, with at most five significant digits. Raises\n"
+    "TypeError if s isn't an int, ValueError if it is negative or has over 64 bits.");
+
+static PyObject *
+humanbytes(PyObject *Py_UNUSED(module), PyObject *s)
+{
+    PyObject *number = parse_int(s, "s");
+    if (number == NULL) {
+        return NULL;
+    }
+    uint64_t bytes = PyLong_AsUnsignedLongLong(number);
+    Py_DECREF(number);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return PyErr_Format(PyExc_ValueError, "s must be from 0 to 2**64 - 1, not %R",
+                            s);
+    }
+    return new_text(bytes);
+}
+
+/* The stored samples */
+
+/* A copy of samples that exports them as the buffer of a memoryview. memoryview.cast
+ * can't make the shape (0, 2). */
+struct samples {
+    PyObject_HEAD struct mp_sample *samples;
+    Py_ssize_t shape[2];
+    Py_ssize_t strides[2];
+};
+
+static void
+samples_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyMem_Free(((struct samples *)self)->samples);
+    freefunc free_self = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    free_self(self);
+    Py_DECREF(type);
+}
+
+static int
+samples_getbuffer(PyObject *exporter, Py_buffer *view, int flags)
+{
+    static char format[] = "q";
+    struct samples *self = (struct samples *)exporter;
+    *view = (Py_buffer){
+        .buf = self->samples,
+        .obj = Py_NewRef(exporter),
+        .len = self->shape[0] * (Py_ssize_t)sizeof *self->samples,
+        .itemsize = sizeof(int64_t),
+        .ndim = 2,
+        .format = (flags & PyBUF_FORMAT) == PyBUF_FORMAT ? format : NULL,
+        .shape = (flags & PyBUF_ND) == PyBUF_ND ? self->shape : NULL,
+        .strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? self->strides : NULL,
+    };
+    return 0;
+}
+
+static PyType_Slot samples_slots[] = {
+    {Py_tp_dealloc, samples_dealloc},
+    {Py_bf_getbuffer, samples_getbuffer},
+    {0, NULL},
+};
+
+static PyType_Spec samples_spec = {
+    .name = "memprobe._memprobe.Samples",
+    .basicsize = sizeof(struct samples),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = samples_slots,
+};
+
+/* Memory for the samples stored now, at most `wanted`; *room is for how many.
+ * Returns NULL with a MemoryError. */
+static struct mp_sample *
+room_for_samples(uint64_t wanted, uint64_t *room)
+{
+    uint64_t stored, overwritten;
+    struct mp_totals totals;
+    mp_probe_stats(&stored, &overwritten, &totals);
+    *room = wanted < stored ? wanted : stored;
+    struct mp_sample *samples = PyMem_Malloc((size_t)*room * sizeof *samples);
+    if (samples == NULL) {
+        PyErr_NoMemory();
+    }
+    return samples;
+}
+
+PyDoc_STRVAR(
+    snapshot_doc,
+    "snapshot($module, /)\n--\n\n"
+    "A copy of the stored samples, oldest first, as a memoryview.\n\n"
+    "Format 'q', shape (n, 2); the columns are time.monotonic_ns() and bytes.\n"
+    "numpy.asarray() and tolist() take it as it is. Raises MemoryError if there\n"
+    "is no memory for the copy.");
+
+static PyObject *
+snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct module_state *state = PyModule_GetState(module);
+    uint64_t room;
+    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
+    if (samples == NULL) {
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(state->samples_type, Py_tp_alloc);
+    struct samples *copy = (struct samples *)allocate(state->samples_type, 0);
+    if (copy == NULL) {
+        PyMem_Free(samples);
+        return NULL;
+    }
+    copy->samples = samples;
+    copy->shape[0] = (Py_ssize_t)mp_probe_copy(samples, room);
+    copy->shape[1] = sizeof *samples / sizeof(int64_t);
+    copy->strides[0] = sizeof *samples;
+    copy->strides[1] = sizeof(int64_t);
+    PyObject *view = PyMemoryView_FromObject((PyObject *)copy);
+    Py_DECREF(copy);
+    return view;
+}
+
+PyDoc_STRVAR(
+    spread_doc,
+    "_spread($module, samples, /)\n--\n\n"
+    "What memdump() prints: (list of bytes, overwritten, end).\n\n"
+    "At most that many of the stored samples, spread evenly, the oldest and the\n"
+    "newest among them; how many older ones were overwritten; and the number to\n"
+    "give to _forget() for these samples, and the older ones, to be forgotten.");
+
+static PyObject *
+spread(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    uint64_t wanted;
+    if (parse_count(argument, "samples", 0, &wanted) < 0) {
+        return NULL;
+    }
+    uint64_t room;
+    struct mp_sample *samples = room_for_samples(wanted, &room);
+    if (samples == NULL) {
+        return NULL;
+    }
+    struct mp_spread found = mp_probe_spread(samples, room);
+    PyObject *list = PyList_New((Py_ssize_t)found.count);
+    for (uint64_t i = 0; list != NULL && i < found.count; i++) {
+        PyObject *bytes = PyLong_FromUnsignedLongLong(samples[i].bytes);
+        if (bytes == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SetItem(list, (Py_ssize_t)i, bytes);
+    }
+    PyMem_Free(samples);
+    if (list == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("NKK", list, (unsigned long long)found.overwritten,
+                         (unsigned long long)found.end);
+}
+
+PyDoc_STRVAR(forget_doc,
+             "_forget($module, end, /)\n--\n\n"
+             "Forget the samples that _spread() counted up to this number.");
+
+static PyObject *
+forget(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    uint64_t end;
+    if (parse_count(argument, "end", 0, &end) < 0) {
+        return NULL;
+    }
+    mp_probe_forget(end);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(clear_doc, "clear($module, /)\n--\n\n"
+                        "Forget all samples, and how many were overwritten.");
+
+static PyObject *
+clear(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_forget(UINT64_MAX);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(
+    totals_doc,
+    "_totals($module, /)\n--\n\n"
+    "What stats() is made of: (stored, overwritten, summed, first, last, min,\n"
+    "max, high 64 bits of the sum, low 64 bits, first time, last time).\n\n"
+    "All but the first three mean nothing if summed is 0.");
+
+static PyObject *
+totals(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint64_t stored, overwritten;
+    struct mp_totals all;
+    mp_probe_stats(&stored, &overwritten, &all);
+    typedef unsigned long long K;
+    return Py_BuildValue("KKKKKKKKKLL", (K)stored, (K)overwritten, (K)all.count,
+                         (K)all.first.bytes, (K)all.last.bytes, (K)all.min, (K)all.max,
+                         (K)all.sum_high, (K)all.sum_low, (long long)all.first.ns,
+                         (long long)all.last.ns);
+}
+
+PyDoc_STRVAR(
+    configure_doc,
+    "configure($module, /, *, capacity=None, min_interval=None)\n--\n\n"
+    "Change what is given and not None.\n\n"
+    "capacity: how many samples are kept, at 16 bytes each; 65536 at first. The\n"
+    "newest that fit stay, the others count as overwritten. min_interval: a\n"
+    "sample_mem() sooner than so many seconds after the last stored sample reads\n"
+    "and stores nothing; 0 at first. A forked child inherits both. Raises\n"
+    "TypeError, ValueError, or MemoryError if so many samples find no memory; then\n"
+    "nothing has changed.");
+
+static PyObject *
+configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"capacity", "min_interval", NULL};
+    PyObject *capacity = Py_None;
+    PyObject *min_interval = Py_None;
+    uint64_t samples = 0;
+    int64_t min_interval_ns = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:configure", names, &capacity,
+                                     &min_interval)) {
+        return NULL;
+    }
+    if (capacity != Py_None && parse_count(capacity, "capacity", 1, &samples) < 0) {
+        return NULL;
+    }
+    if (min_interval != Py_None &&
+        parse_seconds(min_interval, "min_interval", &min_interval_ns) < 0) {
+        return NULL;
+    }
+    if (capacity != Py_None && mp_probe_set_capacity(samples) != 0) {
+        return PyErr_Format(PyExc_MemoryError, "no memory for capacity=%R samples",
+                            capacity);
+    }
+    if (min_interval != Py_None) {
+        mp_probe_set_min_interval(min_interval_ns);
+    }
+    Py_RETURN_NONE;
+}
+
+/* The module */
+
+static PyMethodDef methods[] = {
+    {"sample_mem", sample_mem, METH_NOARGS, sample_mem_doc},
+    {"mem_rss", mem_rss, METH_NOARGS, mem_rss_doc},
+    {"rss", rss, METH_NOARGS, rss_doc},
+    {"peak_rss", peak_rss, METH_NOARGS, peak_rss_doc},
+    {"humanbytes", humanbytes, METH_O, humanbytes_doc},
+    {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
+     configure_doc},
+    {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
+    {"clear", clear, METH_NOARGS, clear_doc},
+    {"_spread", spread, METH_O, spread_doc},
+    {"_forget", forget, METH_O, forget_doc},
+    {"_totals", totals, METH_NOARGS, totals_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+module_exec(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    int error = mp_probe_start();
+    if (error != 0) {
+        (void)raise_error(error, NULL);
+        return -1;
+    }
+    state->samples_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &samples_spec, NULL);
+    return state->samples_type == NULL ? -1 : 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->samples_type);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    struct module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->samples_type);
+    Py_CLEAR(state->text);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+/* The state is per interpreter, and the probe has a lock of its own. */
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "memprobe._memprobe",
+    .m_doc = "memprobe's C extension; import its names from memprobe.",
+    .m_size = sizeof(struct module_state),
+    .m_methods = methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__memprobe(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}

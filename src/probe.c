@@ -1,0 +1,316 @@
+#include "probe.h"
+#include "os.h"
+#include "rss.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#define DEFAULT_CAPACITY 65536
+
+/* How far the state is prepared, in the low bits of `owner`. */
+enum phase {
+    BUSY = 1, /* one thread is preparing it, the others wait */
+    OPEN = 2, /* the reader has opened its file: done at import */
+    READY =
+        3 /* the ring is there, all its pages touched: done before the first reading */
+};
+#define PHASE_BITS 2
+
+/* All that belongs to this process and not to a forked child of it. All zeros is fresh.
+ */
+struct state {
+    _Atomic uint64_t owner; /* process << PHASE_BITS | phase */
+    _Atomic uint64_t highest;
+    struct mp_rss_reader reader;
+    mp_lock lock; /* guards the ring */
+    struct mp_ring ring;
+    /* The sample stored last, for those who don't wait for the lock; time 0: there is
+     * none. The bytes are written before the time and read after it, so that they are
+     * never older than the time. */
+    _Atomic uint64_t last_bytes;
+    _Atomic int64_t last_ns;
+};
+
+static _Atomic(struct state *) shared_state;
+
+/* Does the kernel wipe the state in a forked child? Where it does, any process is
+ * number 1: the state of another is all zeros. Where it doesn't, each call asks for the
+ * process number, 0.14 of a reading on Linux; unlike pthread_atfork that sees every
+ * kind of fork. */
+static atomic_bool state_is_wiped;
+
+/* What was configured, which a child inherits. */
+static _Atomic uint64_t configured_capacity = DEFAULT_CAPACITY;
+static _Atomic int64_t configured_min_interval_ns;
+
+static inline uint64_t
+owner_in(enum phase phase)
+{
+    bool wiped = atomic_load_explicit(&state_is_wiped, memory_order_relaxed);
+    uint64_t process = wiped ? 1 : mp_process_id();
+    return process << PHASE_BITS | phase;
+}
+
+static int
+ring_allocate(struct mp_ring *ring)
+{
+    uint64_t capacity = atomic_load(&configured_capacity);
+    struct mp_sample *slots = mp_pages_map((size_t)capacity * sizeof *slots);
+    if (slots == NULL) {
+        return MP_NO_MEMORY;
+    }
+    ring->slots = slots;
+    ring->capacity = capacity;
+    return 0;
+}
+
+/* Takes the state over from a parent process, and prepares it up to that phase. */
+static void
+prepare(struct state *state, enum phase wanted)
+{
+    uint64_t owner = atomic_load(&state->owner);
+    for (;;) {
+        if (owner == owner_in(READY) || owner == owner_in(wanted)) {
+            return;
+        }
+        if (owner == owner_in(BUSY)) {
+            mp_yield();
+            owner = atomic_load(&state->owner);
+        } else if (atomic_compare_exchange_weak(&state->owner, &owner,
+                                                owner_in(BUSY))) {
+            break;
+        }
+    }
+    if (owner != owner_in(OPEN)) {
+        size_t kept = sizeof state->owner;
+        memset((char *)state + kept, 0, sizeof *state - kept);
+        mp_rss_open(&state->reader);
+    }
+    if (wanted == READY) {
+        /* Without memory the samples will fail, and try again. */
+        (void)ring_allocate(&state->ring);
+    }
+    atomic_store(&state->owner, owner_in(wanted));
+}
+
+/* The state of this process, ready for a reading. */
+static inline struct state *
+ready_state(void)
+{
+    struct state *state = atomic_load_explicit(&shared_state, memory_order_acquire);
+    uint64_t owner = atomic_load_explicit(&state->owner, memory_order_acquire);
+    if (owner != owner_in(READY)) {
+        prepare(state, READY);
+    }
+    return state;
+}
+
+int
+mp_probe_start(void)
+{
+    struct state *state = atomic_load(&shared_state);
+    if (state == NULL) {
+        bool wiped;
+        struct state *new_state = mp_state_map(sizeof *new_state, &wiped);
+        if (new_state == NULL) {
+            return MP_NO_MEMORY;
+        }
+        atomic_store(&state_is_wiped, wiped);
+        if (atomic_compare_exchange_strong(&shared_state, &state, new_state)) {
+            state = new_state;
+        } else {
+            mp_pages_unmap(new_state, sizeof *new_state);
+        }
+    }
+    prepare(state, OPEN);
+    return 0;
+}
+
+static inline void
+note_reading(struct state *state, uint64_t bytes)
+{
+    uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
+    while (bytes > highest && !atomic_compare_exchange_weak_explicit(
+                                  &state->highest, &highest, bytes,
+                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+int
+mp_probe_rss(uint64_t *bytes)
+{
+    struct state *state = ready_state();
+    int64_t ns;
+    int error = mp_rss_read(&state->reader, bytes, &ns);
+    if (error == 0) {
+        note_reading(state, *bytes);
+    }
+    return error;
+}
+
+/* Is it too early for another sample? Then *bytes is that of the last one. It never is
+ * if the interval is 0, not even for a thread that took its time before the last
+ * sample. */
+static inline bool
+too_early(struct state *state, int64_t now_ns, int64_t min_interval_ns, uint64_t *bytes)
+{
+    int64_t last_ns = atomic_load_explicit(&state->last_ns, memory_order_acquire);
+    if (min_interval_ns == 0 || last_ns == 0 || now_ns - last_ns >= min_interval_ns) {
+        return false;
+    }
+    *bytes = atomic_load_explicit(&state->last_bytes, memory_order_relaxed);
+    return true;
+}
+
+/* Stores a sample, unless another thread has stored one less than the interval before
+ * it: *bytes is then that one's. Returns 0 or MP_NO_MEMORY. */
+static inline int
+store(struct state *state, int64_t ns, int64_t min_interval_ns, uint64_t *bytes)
+{
+    int error = 0;
+    mp_lock_acquire(&state->lock);
+    if (state->ring.slots == NULL) {
+        error = ring_allocate(&state->ring);
+    }
+    if (error == 0 && !too_early(state, ns, min_interval_ns, bytes)) {
+        mp_ring_push(&state->ring, ns, *bytes);
+        atomic_store_explicit(&state->last_bytes, *bytes, memory_order_relaxed);
+        atomic_store_explicit(&state->last_ns, state->ring.totals.last.ns,
+                              memory_order_release);
+    }
+    mp_lock_release(&state->lock);
+    return error;
+}
+
+static inline int
+sample(struct state *state, int64_t min_interval_ns, uint64_t *bytes)
+{
+    int64_t ns;
+    int error = mp_rss_read(&state->reader, bytes, &ns);
+    if (error != 0) {
+        return error;
+    }
+    note_reading(state, *bytes);
+    return store(state, ns, min_interval_ns, bytes);
+}
+
+int
+mp_probe_sample(uint64_t *bytes)
+{
+    return sample(ready_state(), 0, bytes);
+}
+
+int
+mp_probe_sample_throttled(uint64_t *bytes)
+{
+    struct state *state = ready_state();
+    int64_t min_interval_ns =
+        atomic_load_explicit(&configured_min_interval_ns, memory_order_relaxed);
+    if (min_interval_ns > 0 &&
+        too_early(state, mp_clock_ns(), min_interval_ns, bytes)) {
+        return 0;
+    }
+    return sample(state, min_interval_ns, bytes);
+}
+
+void
+mp_probe_set_min_interval(int64_t ns)
+{
+    atomic_store(&configured_min_interval_ns, ns);
+}
+
+int
+mp_probe_peak(uint64_t *bytes)
+{
+    struct state *state = ready_state();
+    int error = mp_rss_read_peak(bytes);
+    uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
+    if (error == 0 && *bytes < highest) {
+        *bytes = highest;
+    }
+    return error;
+}
+
+int
+mp_probe_set_capacity(uint64_t capacity)
+{
+    if (capacity > SIZE_MAX / sizeof(struct mp_sample)) {
+        return MP_NO_MEMORY;
+    }
+    struct state *state = ready_state();
+    size_t size = (size_t)capacity * sizeof(struct mp_sample);
+    struct mp_sample *slots = mp_pages_map(size);
+    if (slots == NULL) {
+        return MP_NO_MEMORY;
+    }
+    mp_lock_acquire(&state->lock);
+    struct mp_sample *old_slots = state->ring.slots;
+    size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
+    mp_ring_move(&state->ring, slots, capacity);
+    atomic_store(&configured_capacity, capacity);
+    mp_lock_release(&state->lock);
+    if (old_slots != NULL) {
+        mp_pages_unmap(old_slots, old_size);
+    }
+    return 0;
+}
+
+void
+mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    *stored = mp_ring_stored(&state->ring);
+    *overwritten = mp_ring_overwritten(&state->ring);
+    *totals = state->ring.totals;
+    mp_lock_release(&state->lock);
+}
+
+uint64_t
+mp_probe_copy(struct mp_sample *to, uint64_t room)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    uint64_t stored = mp_ring_stored(&state->ring);
+    uint64_t count = stored < room ? stored : room;
+    mp_ring_copy(&state->ring, state->ring.taken - count, count, to);
+    mp_lock_release(&state->lock);
+    return count;
+}
+
+struct mp_spread
+mp_probe_spread(struct mp_sample *to, uint64_t room)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    const struct mp_ring *ring = &state->ring;
+    uint64_t stored = mp_ring_stored(ring);
+    struct mp_spread spread = {
+        .count = stored < room ? stored : room,
+        .overwritten = mp_ring_overwritten(ring),
+        .end = ring->taken,
+    };
+    if (spread.count == 1) {
+        to[0] = mp_ring_at(ring, ring->taken - 1);
+    }
+    for (uint64_t i = 0; spread.count > 1 && i < spread.count; i++) {
+        uint64_t index = i * (stored - 1) / (spread.count - 1);
+        to[i] = mp_ring_at(ring, ring->oldest + index);
+    }
+    mp_lock_release(&state->lock);
+    return spread;
+}
+
+void
+mp_probe_forget(uint64_t number)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    mp_ring_forget(&state->ring, number);
+    if (mp_ring_stored(&state->ring) == 0) {
+        atomic_store(&state->last_ns, 0); /* the next sample is never too early */
+    }
+    mp_lock_release(&state->lock);
+}

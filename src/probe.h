@@ -1,0 +1,60 @@
+/* The probe: what memprobe knows of this process. One per process, whatever number of
+ * interpreters and threads use it; every function may be called from any thread, with
+ * or without Python. A forked child starts afresh, but for what was configured. */
+#ifndef MP_PROBE_H
+#define MP_PROBE_H
+
+#include "ring.h"
+
+#include <stdint.h>
+
+/* Besides errnos: the ring couldn't be allocated. */
+#define MP_NO_MEMORY (-1)
+
+/* What mp_probe_spread returns beside the samples. */
+struct mp_spread {
+    uint64_t count;       /* how many samples it wrote */
+    uint64_t overwritten; /* how many came before the stored ones */
+    uint64_t end;         /* one more than the number of the newest sample */
+};
+
+/* Prepares the probe, so that a later reading needs to open nothing. May be called
+ * again. Returns 0 or MP_NO_MEMORY. It comes before all others. */
+int mp_probe_start(void);
+
+/* Reads RSS in bytes. Returns 0, an error of mp_rss_read, or MP_NO_MEMORY. */
+int mp_probe_rss(uint64_t *bytes);
+
+/* Reads RSS in bytes and stores the sample. Returns as mp_probe_rss does; on failure
+ * nothing is stored. */
+int mp_probe_sample(uint64_t *bytes);
+
+/* The same, but within the configured interval after the last stored sample it reads
+ * and stores nothing, and hands out the bytes of that sample. */
+int mp_probe_sample_throttled(uint64_t *bytes);
+
+/* Reads the peak in bytes, never below a reading that this process has made.
+ * Returns 0 or an error of mp_rss_read_peak. */
+int mp_probe_peak(uint64_t *bytes);
+
+/* Changes the number of samples that the ring keeps. Returns 0 or MP_NO_MEMORY, then
+ * the ring is as it was. capacity > 0. */
+int mp_probe_set_capacity(uint64_t capacity);
+
+/* Changes the interval of mp_probe_sample_throttled; 0 is none. */
+void mp_probe_set_min_interval(int64_t ns);
+
+/* The number of stored samples and of overwritten ones, and the totals. */
+void mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals);
+
+/* Copies the newest stored samples, at most `room`, oldest first. Returns how many. */
+uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
+
+/* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
+ * them; if room is 1, the newest. */
+struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room);
+
+/* Forgets the samples before the one of this number, as in mp_ring_forget. */
+void mp_probe_forget(uint64_t number);
+
+#endif

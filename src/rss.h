@@ -1,0 +1,38 @@
+/* The readings: numbers of this process from the operating system. One file per system
+ * implements this; setup.py picks it. */
+#ifndef MP_RSS_H
+#define MP_RSS_H
+
+#include "os.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* The open file that rss_linux.c reads; it stays all zeros on the other systems, which
+ * have nothing to keep open. All zeros: not open. */
+struct mp_rss_reader {
+    _Atomic int file; /* descriptor + 1 */
+    _Atomic int64_t
+        verified_ns; /* when `file` was last known to be the one we opened */
+    mp_lock lock;    /* guards the changes of all fields */
+    uint64_t device;
+    uint64_t inode;
+};
+
+/* Where the numbers come from, for error messages. */
+extern const char mp_rss_source[];
+extern const char mp_rss_peak_source[];
+
+/* Opens what the reader needs, if anything, while that is still possible: before a
+ * chroot, a seccomp filter or the last free descriptor. An error is left to the first
+ * reading. */
+void mp_rss_open(struct mp_rss_reader *reader);
+
+/* Reads RSS in bytes, never 0, and the monotonic time right after.
+ * Returns 0, or an errno (on Windows a GetLastError() code). */
+int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns);
+
+/* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read does. */
+int mp_rss_read_peak(uint64_t *bytes);
+
+#endif

@@ -1,0 +1,212 @@
+#define _GNU_SOURCE
+#include "rss.h"
+#include "statm.h"
+#include "status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+const char mp_rss_source[] = "/proc/self/statm";
+const char mp_rss_peak_source[] = "/proc/self/status";
+
+/* The thread that calls; "self" is the process, whose files say nothing about memory
+ * once its main thread has ended (its mm is gone, fs/proc/array.c), though others live
+ * on. */
+static const char thread_statm[] = "/proc/thread-self/statm";
+static const char thread_status[] = "/proc/thread-self/status";
+
+/* For so long a stranger's file is believed that took the number of our descriptor and
+ * reads like a statm. An fstat at each reading would cost a third to half of one more;
+ * one a millisecond costs nothing that can be measured. */
+#define VERIFY_EVERY_NS 1000000
+
+/* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
+#define STATM_SIZE 256
+
+/* Opens a file of the kernel's. Returns a descriptor, or -1 with errno set. */
+static int
+open_proc(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    int error = 0;
+    struct statfs system;
+    if (fstatfs(fd, &system) != 0) {
+        error = errno;
+    } else if (system.f_type != PROC_SUPER_MAGIC) {
+        error = EBADMSG; /* something is mounted over it */
+    } else if (fd <= STDERR_FILENO) {
+        /* A program that has closed 0 to 2 is about to open its own there. */
+        int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error = higher < 0 ? errno : 0;
+        (void)close(fd);
+        fd = higher;
+    }
+    if (error != 0) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* Reads RSS in pages from an open statm. Returns 0 or an errno. */
+static int
+read_pages(int fd, uint64_t *pages)
+{
+    char text[STATM_SIZE];
+    ssize_t length;
+    do {
+        length = pread(fd, text, sizeof text, 0);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0) {
+        return errno;
+    }
+    return mp_statm_parse(text, (size_t)length, pages);
+}
+
+/* Is the descriptor's number still that of the file that we opened? Another process's
+ * statm has the same st_dev, so both are compared. */
+static bool
+is_ours(const struct mp_rss_reader *reader, int fd)
+{
+    struct stat now;
+    return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == reader->device &&
+           now.st_ino == reader->inode;
+}
+
+/* Opens statm; with the lock. The number of the file that was open before is forgotten,
+ * not closed: by now it is somebody else's. Returns 0 or an errno. */
+static int
+open_statm(struct mp_rss_reader *reader)
+{
+    atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
+    int fd = open_proc(mp_rss_source);
+    if (fd < 0) {
+        return errno;
+    }
+    struct stat opened;
+    if (fstat(fd, &opened) != 0) {
+        int error = errno;
+        (void)close(fd);
+        return error;
+    }
+    reader->device = opened.st_dev;
+    reader->inode = opened.st_ino;
+    atomic_store_explicit(&reader->file, fd + 1, memory_order_release);
+    return 0;
+}
+
+/* Reads pages from the file of the thread that calls, which other threads can't share.
+ * Returns 0 or an errno. */
+static int
+read_pages_of_thread(uint64_t *pages)
+{
+    int fd = open_proc(thread_statm);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = read_pages(fd, pages);
+    (void)close(fd);
+    return error;
+}
+
+/* The reading when anything is out of the ordinary: it is time to verify the file, it
+ * isn't open, or it couldn't be read. Returns 0 or an errno. */
+static int
+read_pages_verified(struct mp_rss_reader *reader, uint64_t *pages, int64_t *ns)
+{
+    mp_lock_acquire(&reader->lock);
+    int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
+    int error = read_pages(fd, pages);
+    /* Taken before the file is verified and after it was read: a file that is ours
+     * after the reading was ours during it. */
+    int64_t now = mp_clock_ns();
+    if (!is_ours(reader, fd)) {
+        error = open_statm(reader);
+        if (error == 0) {
+            fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
+            error = read_pages(fd, pages);
+            now = mp_clock_ns();
+        }
+    }
+    if (error == ENODATA) {
+        error = read_pages_of_thread(pages);
+    }
+    atomic_store_explicit(&reader->verified_ns, now, memory_order_relaxed);
+    *ns = now;
+    mp_lock_release(&reader->lock);
+    return error;
+}
+
+void
+mp_rss_open(struct mp_rss_reader *reader)
+{
+    uint64_t pages;
+    int64_t ns;
+    /* The first reading makes the kernel allocate the file's buffer. */
+    (void)read_pages_verified(reader, &pages, &ns);
+}
+
+int
+mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
+{
+    uint64_t pages;
+    int fd = atomic_load_explicit(&reader->file, memory_order_acquire) - 1;
+    int error = read_pages(fd, &pages);
+    *ns = mp_clock_ns();
+    int64_t verified_ns =
+        atomic_load_explicit(&reader->verified_ns, memory_order_relaxed);
+    if (error != 0 || *ns - verified_ns >= VERIFY_EVERY_NS) {
+        error = read_pages_verified(reader, &pages, ns);
+    }
+    if (error == 0) {
+        *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    }
+    return error;
+}
+
+/* Reads the peak from one file. Returns 0, ENODATA if there is none, or an errno. */
+static int
+read_peak(const char *path, uint64_t *bytes)
+{
+    int fd = open_proc(path);
+    if (fd < 0) {
+        return errno;
+    }
+    FILE *file = fdopen(fd, "r");
+    if (file == NULL) {
+        int error = errno;
+        (void)close(fd);
+        return error;
+    }
+    /* The line comes after that of the groups, which may be long: fgets hands that over
+     * in pieces, none of which begins with a letter. */
+    char line[256];
+    int error = ENODATA;
+    while (error == ENODATA && fgets(line, sizeof line, file) != NULL) {
+        error = mp_status_parse_peak(line, strlen(line), bytes);
+    }
+    if (error == ENODATA && ferror(file)) {
+        error = errno;
+    }
+    (void)fclose(file);
+    return error;
+}
+
+int
+mp_rss_read_peak(uint64_t *bytes)
+{
+    int error = read_peak(mp_rss_peak_source, bytes);
+    return error == ENODATA ? read_peak(thread_status, bytes) : error;
+}

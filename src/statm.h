@@ -1,0 +1,19 @@
+/* The text of /proc/self/statm to a number. Pure. */
+#ifndef MP_STATM_H
+#define MP_STATM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Reads the second of the seven numbers, the resident pages, from `text`.
+ *
+ * The grammar is as strict as the kernel's own (seq_put_decimal_ull in
+ * fs/proc/array.c): seven decimal numbers, one space between two, a newline at the end,
+ * nothing else. Whatever took over the number of our closed descriptor fails here, free
+ * of charge.
+ *
+ * Returns 0, EBADMSG if `text` is anything else, or ENODATA if the number is 0: no
+ * running process has no memory, but a process whose main thread has ended says so. */
+int mp_statm_parse(const char *text, size_t length, uint64_t *pages);
+
+#endif

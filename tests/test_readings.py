@@ -1,0 +1,171 @@
+"""The numbers: RSS and its peak, of this very process."""
+
+import os
+import sys
+
+import psutil
+import pytest
+
+import memprobe
+
+MIB = 2**20
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
+
+
+def touch(size):
+    return bytearray(os.urandom(1)) * size
+
+
+def test_rss_is_what_psutil_reads():
+    memprobe.rss()
+    expected = psutil.Process().memory_info().rss
+    assert memprobe.rss() == pytest.approx(expected, rel=0.02)
+
+
+def test_rss_rises_by_what_is_touched():
+    before = memprobe.rss()
+    kept = touch(50 * MIB)
+    assert memprobe.rss() - before == pytest.approx(len(kept), rel=0.03)
+
+
+def test_sample_mem_rises_by_what_is_touched():
+    memprobe.sample_mem()
+    kept = touch(50 * MIB)
+    memprobe.sample_mem()
+    (_, before), (_, after) = memprobe.snapshot().tolist()
+    assert after - before == pytest.approx(len(kept), rel=0.03)
+
+
+def test_mem_rss_and_sample_mem_are_humanized_rss():
+    kept = touch(200 * MIB)
+    number, unit = memprobe.mem_rss()[:-2], memprobe.mem_rss()[-2:]
+    assert unit == "MB"
+    assert float(number) == pytest.approx(memprobe.rss() / MIB, rel=0.02)
+    text = memprobe.sample_mem()
+    assert text == memprobe.humanbytes(memprobe.snapshot()[0, 1])
+    del kept
+
+
+def test_text_follows_the_number():
+    """The text of the last call is kept; it must never be that of another number."""
+    texts = set()
+    for _ in range(5):
+        kept = touch(20 * MIB)
+        text = memprobe.sample_mem()
+        assert text == memprobe.humanbytes(memprobe.stats().last)
+        texts.add(text)
+        del kept
+        text = memprobe.sample_mem()
+        assert text == memprobe.humanbytes(memprobe.stats().last)
+        texts.add(text)
+    assert len(texts) > 1
+
+
+def test_peak_stays_when_memory_is_given_back():
+    before = memprobe.rss()
+    kept = touch(100 * MIB)
+    at_peak = memprobe.rss()
+    del kept
+    assert memprobe.rss() < before + 50 * MIB
+    assert memprobe.peak_rss() >= at_peak
+
+
+def test_peak_is_never_below_a_reading():
+    for _ in range(200):
+        kept = touch(MIB)
+        seen = memprobe.rss()
+        assert memprobe.peak_rss() >= seen
+        del kept
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_is_the_kernels(run_python):
+    run_python("""
+import mmap, pathlib, re
+import memprobe
+block = mmap.mmap(-1, 300 * 2**20)
+for i in range(0, len(block), 4096):
+    block[i] = 1
+block.close()  # never seen by a reading
+status = pathlib.Path("/proc/self/status").read_text()
+vmhwm = int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1])
+assert vmhwm > 300 * 1024
+assert vmhwm * 1024 <= memprobe.peak_rss() <= vmhwm * 1024 + 2**20
+""")
+
+
+@needs_fork
+def test_forked_child_reads_its_own_growth_and_leaves_the_parents_samples(run_python):
+    out = run_python("""
+import os
+import memprobe
+for _ in range(20):
+    memprobe.sample_mem()
+before = memprobe.rss()
+kept = memprobe.snapshot().tolist()
+pid = os.fork()
+if pid == 0:
+    assert memprobe.snapshot().shape == (0, 2)
+    assert memprobe.stats().count == 0
+    child_before = memprobe.rss()
+    block = b"x" * (100 * 2**20)
+    growth = memprobe.rss() - child_before
+    assert abs(growth - len(block)) < 3 * 2**20, growth
+    memprobe.sample_mem()
+    assert memprobe.stats().count == 1
+    memprobe.memdump()
+    os._exit(0)
+_, status = os.waitpid(pid, 0)
+assert status == 0
+assert memprobe.rss() < before + 5 * 2**20
+assert memprobe.snapshot().tolist() == kept
+print("parent done")
+""")
+    lines = out.splitlines()
+    assert lines[0] == "- rss (sample):"
+    assert lines[-1] == "parent done"
+
+
+@needs_fork
+def test_ps_is_the_same_object_until_a_fork(run_python):
+    run_python("""
+import os
+import memprobe
+parent = memprobe.ps()
+assert parent is memprobe.ps() and parent.pid == os.getpid()
+pid = os.fork()
+if pid == 0:
+    child = memprobe.ps()
+    assert child is not parent and child.pid == os.getpid() and child is memprobe.ps()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert memprobe.ps() is parent
+""")
+
+
+def test_without_psutil_only_ps_is_none(run_python):
+    out = run_python("""
+import sys
+sys.modules["psutil"] = None
+import memprobe
+assert memprobe.ps() is None
+assert memprobe.rss() > 0 and memprobe.peak_rss() > 0
+memprobe.sample_mem()
+memprobe.memdump()
+assert memprobe.mem_rss().endswith("MB")
+assert memprobe.stats().count == 0
+""")
+    assert len(out.splitlines()) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_full_ring_does_not_show_as_growth(run_python):
+    """16 MiB of slots, touched before the first reading that could notice."""
+    run_python("""
+import memprobe
+memprobe.configure(capacity=2**20)
+before = memprobe.rss()
+for _ in range(2**20):
+    memprobe.sample_mem()
+assert memprobe.rss() - before < 2**20, memprobe.rss() - before
+""")
