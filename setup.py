@@ -17,8 +17,8 @@ if sys.platform not in SYSTEMS:
     )
 system, own_files = SYSTEMS[sys.platform]
 
-# One wheel for 3.12 and later: the limited API of 3.10 has no buffer slots, that of 3.11
-# no interpreters with a GIL of their own, and free-threaded Python has none at all.
+# One wheel for 3.12 and later. The limited API of 3.10 has no buffer slots, that of
+# 3.11 no interpreters with a GIL of their own; free-threaded Python has none at all.
 abi3 = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:

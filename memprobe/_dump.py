@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol, SupportsIndex, TypeVar
 
-    T = TypeVar("T")
+    _T = TypeVar("_T")
 
-    class Writer(Protocol):
+    class _Writer(Protocol):
         def write(self, text: str, /) -> object: ...
 
 
-def memdump(samples: "SupportsIndex" = 10, file: "Writer | None" = None) -> None:
+def memdump(samples: "SupportsIndex" = 10, file: "_Writer | None" = None) -> None:
     """Print a sample of all RSS samples, and RSS after ``gc.collect()``; forget them.
 
     At most *samples* of the stored samples are printed, spread evenly, the oldest and
@@ -45,7 +45,7 @@ def memdump(samples: "SupportsIndex" = 10, file: "Writer | None" = None) -> None
     _forget(end)
 
 
-def sample(x: "Sequence[T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "list[T]":
+def sample(x: "Sequence[_T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "list[_T]":
     """Return at most *n* items of the sequence *x*, evenly spread from offset *k* on.
 
     If *x* has 100 items and *n* is 10, that is every tenth item. Raises TypeError if

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     class Stats(NamedTuple):
-        count: int
+        count: int  # type: ignore[assignment]  # hides tuple.count()
         stored: int
         overwritten: int
         first: int | None
