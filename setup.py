@@ -2,20 +2,14 @@
 
 import sys
 import sysconfig
+from glob import glob
 
 from setuptools import Extension, setup
 
-# By sys.platform: the system in the file names, and the files that only it needs.
-SYSTEMS = {
-    "linux": ("linux", ["src/statm.c", "src/status.c"]),
-    "darwin": ("macos", []),
-    "win32": ("windows", []),
-}
-if sys.platform not in SYSTEMS:
+if sys.platform not in {"linux", "darwin", "win32"}:
     sys.exit(
         f"memprobe reads RSS on Linux, macOS and Windows, not on {sys.platform!r}."
     )
-system, own_files = SYSTEMS[sys.platform]
 
 # One wheel for 3.12 and later. The limited API of 3.10 has no buffer slots, that of
 # 3.11 no interpreters with a GIL of their own; free-threaded Python has none at all.
@@ -24,31 +18,15 @@ abi3 = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISA
 if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
     compile_args = ["/std:c11", "/experimental:c11atomics"]
 else:
-    # Hidden: calls from one file of the extension to another are direct.
-    compile_args = ["-std=c11", "-O3", "-fvisibility=hidden"]
+    compile_args = ["-O3", "-fvisibility=hidden"]
 
 setup(
     ext_modules=[
         Extension(
             "memprobe._memprobe",
-            sources=[
-                "src/_memprobe.c",
-                "src/humanize.c",
-                f"src/os_{system}.c",
-                "src/probe.c",
-                "src/ring.c",
-                f"src/rss_{system}.c",
-                *own_files,
-            ],
-            depends=[
-                "src/humanize.h",
-                "src/os.h",
-                "src/probe.h",
-                "src/ring.h",
-                "src/rss.h",
-                "src/statm.h",
-                "src/status.h",
-            ],
+            sources=["src/extension.c"],
+            depends=["memprobe/include/memprobe.h", *glob("src/*.[ch]")],
+            include_dirs=["memprobe/include"],
             define_macros=[("Py_LIMITED_API", "0x030C0000")] if abi3 else [],
             py_limited_api=abi3,
             extra_compile_args=compile_args,

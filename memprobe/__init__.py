@@ -4,6 +4,7 @@ from memprobe import sample_mem, memdump
 """
 
 from memprobe._dump import memdump, sample
+from memprobe._include import get_include
 from memprobe._memprobe import (
     clear,
     configure,
@@ -21,6 +22,7 @@ __all__ = [
     "Stats",
     "clear",
     "configure",
+    "get_include",
     "humanbytes",
     "mem_rss",
     "memdump",

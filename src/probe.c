@@ -1,4 +1,5 @@
 #include "probe.h"
+#include "attributes.h"
 #include "os.h"
 #include "rss.h"
 
@@ -53,7 +54,7 @@ owner_in(enum phase phase)
     return process << PHASE_BITS | phase;
 }
 
-static int
+static MP_COLD int
 ring_allocate(struct mp_ring *ring)
 {
     uint64_t capacity = atomic_load(&configured_capacity);
@@ -67,7 +68,7 @@ ring_allocate(struct mp_ring *ring)
 }
 
 /* Takes the state over from a parent process, and prepares it up to that phase. */
-static void
+static MP_COLD void
 prepare(struct state *state, enum phase wanted)
 {
     uint64_t owner = atomic_load(&state->owner);
@@ -138,7 +139,7 @@ note_reading(struct state *state, uint64_t bytes)
     }
 }
 
-int
+MP_FLAT int
 mp_probe_rss(uint64_t *bytes)
 {
     struct state *state = ready_state();
@@ -196,13 +197,13 @@ sample(struct state *state, int64_t min_interval_ns, uint64_t *bytes)
     return store(state, ns, min_interval_ns, bytes);
 }
 
-int
+MP_FLAT int
 mp_probe_sample(uint64_t *bytes)
 {
     return sample(ready_state(), 0, bytes);
 }
 
-int
+MP_FLAT int
 mp_probe_sample_throttled(uint64_t *bytes)
 {
     struct state *state = ready_state();

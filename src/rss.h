@@ -15,6 +15,7 @@ struct mp_rss_reader {
     _Atomic int64_t
         verified_ns; /* when `file` was last known to be the one we opened */
     mp_lock lock;    /* guards the changes of all fields */
+    uint64_t page_size;
     uint64_t device;
     uint64_t inode;
 };

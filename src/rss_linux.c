@@ -1,4 +1,4 @@
-#define _GNU_SOURCE
+#include "attributes.h"
 #include "rss.h"
 #include "statm.h"
 #include "status.h"
@@ -67,11 +67,12 @@ read_pages(int fd, uint64_t *pages)
     char text[STATM_SIZE];
     ssize_t length;
     do {
-        length = pread(fd, text, sizeof text, 0);
+        length = pread(fd, text, sizeof text - 1, 0);
     } while (length < 0 && errno == EINTR);
     if (length < 0) {
         return errno;
     }
+    text[length] = '\0';
     return mp_statm_parse(text, (size_t)length, pages);
 }
 
@@ -101,6 +102,7 @@ open_statm(struct mp_rss_reader *reader)
         (void)close(fd);
         return error;
     }
+    reader->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     reader->device = opened.st_dev;
     reader->inode = opened.st_ino;
     atomic_store_explicit(&reader->file, fd + 1, memory_order_release);
@@ -123,7 +125,7 @@ read_pages_of_thread(uint64_t *pages)
 
 /* The reading when anything is out of the ordinary: it is time to verify the file, it
  * isn't open, or it couldn't be read. Returns 0 or an errno. */
-static int
+static MP_COLD int
 read_pages_verified(struct mp_rss_reader *reader, uint64_t *pages, int64_t *ns)
 {
     mp_lock_acquire(&reader->lock);
@@ -171,7 +173,7 @@ mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
         error = read_pages_verified(reader, &pages, ns);
     }
     if (error == 0) {
-        *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+        *bytes = pages * reader->page_size;
     }
     return error;
 }

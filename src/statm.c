@@ -2,42 +2,51 @@
 
 #include <errno.h>
 
-/* Reads digits from `at`. Returns where they end, NULL if there is none or if the
- * number doesn't fit in 64 bits. */
-static const char *
-parse_number(const char *at, const char *end, uint64_t *number)
+/* What a uint64_t holds whatever the digits are. */
+#define MOST_DIGITS 19
+
+static inline unsigned
+digit_at(const char *at)
 {
-    const char *start = at;
-    uint64_t value = 0;
-    while (at < end && *at >= '0' && *at <= '9') {
-        unsigned digit = (unsigned)(*at - '0');
-        if (value > (UINT64_MAX - digit) / 10) {
-            return NULL;
-        }
-        value = value * 10 + digit;
-        at++;
+    return (unsigned)(*at - '0'); /* 10 or more if it is none */
+}
+
+/* Skips a number and the character that must follow it. Returns what comes then, NULL
+ * if that isn't what is there. The '\0' after the text ends any number. */
+static inline const char *
+skip_number(const char *at, char after)
+{
+    if (digit_at(at) > 9) {
+        return NULL;
     }
-    *number = value;
-    return at == start ? NULL : at;
+    do {
+        at++;
+    } while (digit_at(at) <= 9);
+    return *at == after ? at + 1 : NULL;
 }
 
 int
 mp_statm_parse(const char *text, size_t length, uint64_t *pages)
 {
-    static const char separators[] = "      \n";
-    const char *at = text;
-    const char *end = text + length;
-    uint64_t numbers[sizeof separators - 1];
-    for (size_t i = 0; i < sizeof separators - 1; i++) {
-        at = parse_number(at, end, &numbers[i]);
-        if (at == NULL || at == end || *at != separators[i]) {
-            return EBADMSG;
-        }
-        at++;
-    }
-    if (at != end) {
+    const char *resident = skip_number(text, ' ');
+    if (resident == NULL) {
         return EBADMSG;
     }
-    *pages = numbers[1];
-    return numbers[1] == 0 ? ENODATA : 0;
+    uint64_t number = 0;
+    const char *at = resident;
+    for (; digit_at(at) <= 9; at++) {
+        number = number * 10 + digit_at(at);
+    }
+    if (at == resident || at - resident > MOST_DIGITS || *at != ' ') {
+        return EBADMSG;
+    }
+    at++;
+    for (int i = 2; i < 7 && at != NULL; i++) {
+        at = skip_number(at, i < 6 ? ' ' : '\n');
+    }
+    if (at != text + length) {
+        return EBADMSG;
+    }
+    *pages = number;
+    return number == 0 ? ENODATA : 0;
 }

@@ -5,12 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Reads the second of the seven numbers, the resident pages, from `text`.
+/* Reads the second of the seven numbers, the resident pages, from `text`, where
+ * text[length] is '\0'.
  *
- * The grammar is as strict as the kernel's own (seq_put_decimal_ull in
- * fs/proc/array.c): seven decimal numbers, one space between two, a newline at the end,
- * nothing else. Whatever took over the number of our closed descriptor fails here, free
- * of charge.
+ * The grammar is as strict as the kernel's own (proc_pid_statm in fs/proc/array.c):
+ * seven decimal numbers, one space between two, a newline at the end, nothing else.
+ * Whatever took over the number of our closed descriptor fails here, for 0.02 of a
+ * reading.
  *
  * Returns 0, EBADMSG if `text` is anything else, or ENODATA if the number is 0: no
  * running process has no memory, but a process whose main thread has ended says so. */

@@ -10,7 +10,7 @@ import memprobe
 
 DESIGN = """
     sample_mem memdump sample mem_rss ps humanbytes
-    rss peak_rss configure snapshot stats clear
+    rss peak_rss configure snapshot stats clear get_include
 """.split()
 
 
@@ -46,6 +46,7 @@ print(*sorted(set(sys.modules) - before))
     assert out.split() == [
         "memprobe",
         "memprobe._dump",
+        "memprobe._include",
         "memprobe._memprobe",
         "memprobe._ps",
         "memprobe._stats",
@@ -99,6 +100,7 @@ def test_the_wheel_has_types_and_no_c_source():
     files = [str(file) for file in importlib.metadata.files("memprobe-rss")]
     assert "memprobe/py.typed" in files
     assert "memprobe/_memprobe.pyi" in files
+    assert "memprobe/include/memprobe.h" in files
     assert any("LICENSE" in file for file in files)
     assert not [file for file in files if file.endswith(".c")]
     assert not [file for file in files if file.startswith(("src", "tests"))]
