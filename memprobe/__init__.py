@@ -5,6 +5,7 @@ from memprobe import sample_mem, memdump
 
 from memprobe._dump import memdump, sample
 from memprobe._include import get_include
+from memprobe._measure import measure
 from memprobe._memprobe import (
     clear,
     configure,
@@ -16,6 +17,7 @@ from memprobe._memprobe import (
     snapshot,
 )
 from memprobe._ps import ps
+from memprobe._sampling import sampling, start_sampling, stop_sampling
 from memprobe._stats import Stats, stats
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "configure",
     "get_include",
     "humanbytes",
+    "measure",
     "mem_rss",
     "memdump",
     "peak_rss",
@@ -31,6 +34,9 @@ __all__ = [
     "rss",
     "sample",
     "sample_mem",
+    "sampling",
     "snapshot",
+    "start_sampling",
     "stats",
+    "stop_sampling",
 ]

@@ -28,6 +28,7 @@ struct module_state {
     PyTypeObject *samples_type;
     struct made text;
     struct made number;
+    unsigned long main_thread; /* Python's, as of the last start of the sampler */
 };
 
 /* Turns an error of the probe into an exception; `source` is where the number should
@@ -86,10 +87,13 @@ parse_count(PyObject *argument, const char *name, unsigned least, uint64_t *coun
     return 0;
 }
 
-/* Reads a finite number of seconds, 0 or more, as nanoseconds; what 64 bits can't hold,
- * 292 years, becomes the most that they can. Returns 0, or -1 with an exception. */
+enum seconds { SECONDS_FROM_0, SECONDS_ABOVE_0 };
+
+/* Reads a finite number of seconds as nanoseconds, at least 1 of them if 0 isn't
+ * allowed. What 64 bits can't hold, 292 years, becomes the most that they can. Returns
+ * 0, or -1 with an exception. */
 static int
-parse_seconds(PyObject *argument, const char *name, int64_t *ns)
+parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_t *ns)
 {
     double seconds = PyFloat_AsDouble(argument);
     if (seconds == -1.0 && PyErr_Occurred()) {
@@ -105,14 +109,18 @@ parse_seconds(PyObject *argument, const char *name, int64_t *ns)
         PyErr_Clear();
         seconds = (double)INFINITY;
     }
-    if (!isfinite(seconds) || seconds < 0) {
+    if (!isfinite(seconds) || seconds < 0 ||
+        (seconds == 0 && allowed != SECONDS_FROM_0)) {
         PyErr_Format(PyExc_ValueError,
-                     "%s must be a finite number of seconds, 0 or more, not %R", name,
-                     argument);
+                     "%s must be a finite number of seconds, %s, not %R", name,
+                     allowed == SECONDS_FROM_0 ? "0 or more" : "above 0", argument);
         return -1;
     }
     double exact = seconds * 1e9;
     *ns = exact >= 9.2e18 ? INT64_MAX : (int64_t)llround(exact);
+    if (*ns == 0 && seconds > 0) {
+        *ns = 1;
+    }
     return 0;
 }
 
@@ -495,7 +503,8 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (min_interval != Py_None &&
-        parse_seconds(min_interval, "min_interval", &min_interval_ns) < 0) {
+        parse_seconds(min_interval, "min_interval", SECONDS_FROM_0, &min_interval_ns) <
+            0) {
         return NULL;
     }
     if (capacity != Py_None && mp_probe_set_capacity(samples) != 0) {
@@ -506,6 +515,136 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         mp_probe_set_min_interval(min_interval_ns);
     }
     Py_RETURN_NONE;
+}
+
+/* The sampler */
+
+PyDoc_STRVAR(start_doc,
+             "_start_sampling($module, interval, main_thread, /)\n--\n\n"
+             "Start the sampler; main_thread is threading.main_thread().ident.");
+
+static PyObject *
+start_sampling(PyObject *module, PyObject *args)
+{
+    struct module_state *state = PyModule_GetState(module);
+    PyObject *interval;
+    int64_t interval_ns;
+    unsigned long main_thread;
+    if (!PyArg_ParseTuple(args, "Ok:_start_sampling", &interval, &main_thread) ||
+        parse_seconds(interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
+        return NULL;
+    }
+    state->main_thread = main_thread;
+    int error = mp_probe_start_sampling(interval_ns);
+    if (error == MP_SAMPLING) {
+        return PyErr_Format(PyExc_RuntimeError, "the sampler runs already");
+    }
+    if (error != 0) {
+        return raise_error(error, "the sampler's thread");
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(stop_doc, "stop_sampling($module, /)\n--\n\n"
+                       "Stop the sampler, at once. Does nothing if none runs.");
+
+static PyObject *
+stop_sampling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_stop_sampling();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(before_fork_doc, "_before_fork($module, /)\n--\n\n"
+                              "Pause the sampler: os.fork() warns of threads.");
+
+static PyObject *
+before_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_pause_sampling();
+    Py_RETURN_NONE;
+}
+
+static int
+resume_sampling(void *Py_UNUSED(argument))
+{
+    mp_probe_resume_sampling();
+    return 0;
+}
+
+PyDoc_STRVAR(after_fork_doc,
+             "_after_fork_in_parent($module, /)\n--\n\n"
+             "Resume the sampler, a moment later where os.fork() would still warn.");
+
+/* Python 3.13 counts the threads after this hook. Pending calls are made after that, by
+ * the main thread. Of a fork in another thread Python warns anyway, because of that
+ * one. */
+static PyObject *
+after_fork_in_parent(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    struct module_state *state = PyModule_GetState(module);
+    bool later = PyThread_get_thread_ident() == state->main_thread;
+    if (!later || Py_AddPendingCall(resume_sampling, NULL) != 0) {
+        mp_probe_resume_sampling();
+    }
+    Py_RETURN_NONE;
+}
+
+/* Measured blocks */
+
+#define BLOCK_CAPSULE "memprobe block"
+
+static void
+block_destructor(PyObject *capsule)
+{
+    struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
+    mp_probe_abandon(block);
+    PyMem_Free(block);
+}
+
+PyDoc_STRVAR(enter_doc, "_enter($module, /)\n--\n\n"
+                        "Begin to measure a block; return what _leave() takes.");
+
+static PyObject *
+enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    struct mp_block *block = PyMem_Calloc(1, sizeof *block);
+    if (block == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(block, BLOCK_CAPSULE, block_destructor);
+    if (capsule == NULL) {
+        PyMem_Free(block);
+        return NULL;
+    }
+    const char *source;
+    int error = mp_probe_enter(block, &source);
+    if (error != 0) {
+        Py_DECREF(capsule);
+        return raise_error(error, source);
+    }
+    return capsule;
+}
+
+PyDoc_STRVAR(leave_doc, "_leave($module, block, /)\n--\n\n"
+                        "End to measure a block: (before, after, peak, nanoseconds).");
+
+static PyObject *
+leave(PyObject *Py_UNUSED(module), PyObject *capsule)
+{
+    struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
+    if (block == NULL) {
+        return NULL;
+    }
+    struct mp_measured measured;
+    const char *source;
+    int error = mp_probe_leave(block, &measured, &source);
+    if (error != 0) {
+        return raise_error(error, source);
+    }
+    typedef unsigned long long K;
+    return Py_BuildValue("KKKL", (K)measured.before, (K)measured.after,
+                         (K)measured.peak, (long long)measured.ns);
 }
 
 /* The C API, memprobe.h */
@@ -567,6 +706,12 @@ static PyMethodDef methods[] = {
     {"_spread", spread, METH_O, spread_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},
+    {"_start_sampling", start_sampling, METH_VARARGS, start_doc},
+    {"stop_sampling", stop_sampling, METH_NOARGS, stop_doc},
+    {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},
+    {"_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, after_fork_doc},
+    {"_enter", enter, METH_NOARGS, enter_doc},
+    {"_leave", leave, METH_O, leave_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -15,5 +15,6 @@
 #include "humanize.c"
 #include "probe.c"
 #include "ring.c"
+#include "sampler.c"
 
 #include "_memprobe.c"

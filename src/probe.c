@@ -2,6 +2,7 @@
 #include "attributes.h"
 #include "os.h"
 #include "rss.h"
+#include "sampler.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,6 +33,8 @@ struct state {
      * never older than the time. */
     _Atomic uint64_t last_bytes;
     _Atomic int64_t last_ns;
+    struct mp_block *blocks; /* being measured; guarded by the lock */
+    struct mp_sampler sampler;
 };
 
 static _Atomic(struct state *) shared_state;
@@ -177,6 +180,9 @@ store(struct state *state, int64_t ns, int64_t min_interval_ns, uint64_t *bytes)
     }
     if (error == 0 && !too_early(state, ns, min_interval_ns, bytes)) {
         mp_ring_push(&state->ring, ns, *bytes);
+        for (struct mp_block *block = state->blocks; block; block = block->outer) {
+            block->highest = *bytes > block->highest ? *bytes : block->highest;
+        }
         atomic_store_explicit(&state->last_bytes, *bytes, memory_order_relaxed);
         atomic_store_explicit(&state->last_ns, state->ring.totals.last.ns,
                               memory_order_release);
@@ -186,10 +192,11 @@ store(struct state *state, int64_t ns, int64_t min_interval_ns, uint64_t *bytes)
 }
 
 static inline int
-sample(struct state *state, int64_t min_interval_ns, uint64_t *bytes)
+sample(struct state *state, struct mp_rss_reader *reader, int64_t min_interval_ns,
+       uint64_t *bytes)
 {
     int64_t ns;
-    int error = mp_rss_read(&state->reader, bytes, &ns);
+    int error = mp_rss_read(reader, bytes, &ns);
     if (error != 0) {
         return error;
     }
@@ -200,7 +207,8 @@ sample(struct state *state, int64_t min_interval_ns, uint64_t *bytes)
 MP_FLAT int
 mp_probe_sample(uint64_t *bytes)
 {
-    return sample(ready_state(), 0, bytes);
+    struct state *state = ready_state();
+    return sample(state, &state->reader, 0, bytes);
 }
 
 MP_FLAT int
@@ -213,7 +221,7 @@ mp_probe_sample_throttled(uint64_t *bytes)
         too_early(state, mp_clock_ns(), min_interval_ns, bytes)) {
         return 0;
     }
-    return sample(state, min_interval_ns, bytes);
+    return sample(state, &state->reader, min_interval_ns, bytes);
 }
 
 void
@@ -314,4 +322,106 @@ mp_probe_forget(uint64_t number)
         atomic_store(&state->last_ns, 0); /* the next sample is never too early */
     }
     mp_lock_release(&state->lock);
+}
+
+static void
+take_sample(void *owner, struct mp_rss_reader *reader)
+{
+    uint64_t bytes;
+    (void)sample(owner, reader, 0, &bytes);
+}
+
+int
+mp_probe_start_sampling(int64_t interval_ns)
+{
+    struct state *state = ready_state();
+    return mp_sampler_start(&state->sampler, interval_ns, take_sample, state);
+}
+
+void
+mp_probe_stop_sampling(void)
+{
+    mp_sampler_stop(&ready_state()->sampler);
+}
+
+void
+mp_probe_pause_sampling(void)
+{
+    mp_sampler_pause(&ready_state()->sampler);
+}
+
+void
+mp_probe_resume_sampling(void)
+{
+    mp_sampler_resume(&ready_state()->sampler);
+}
+
+int
+mp_probe_enter(struct mp_block *block, const char **source)
+{
+    struct state *state = ready_state();
+    *source = mp_rss_peak_source;
+    int error = mp_rss_read_mark(&state->reader, &block->mark);
+    if (error != 0) {
+        return error;
+    }
+    *source = mp_rss_source;
+    error = mp_rss_read(&state->reader, &block->before, &block->start_ns);
+    if (error != 0) {
+        return error;
+    }
+    note_reading(state, block->before);
+    block->highest = block->before;
+    mp_lock_acquire(&state->lock);
+    block->outer = state->blocks;
+    state->blocks = block;
+    mp_lock_release(&state->lock);
+    return 0;
+}
+
+void
+mp_probe_abandon(struct mp_block *block)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    /* In a forked child the list is empty, and the blocks of the parent are in none. */
+    for (struct mp_block **at = &state->blocks; *at != NULL; at = &(*at)->outer) {
+        if (*at == block) {
+            *at = block->outer;
+            break;
+        }
+    }
+    mp_lock_release(&state->lock);
+}
+
+int
+mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
+               const char **source)
+{
+    struct state *state = ready_state();
+    measured->before = block->before;
+    measured->ns = mp_clock_ns() - block->start_ns;
+    mp_probe_abandon(block);
+    int64_t ns;
+    *source = mp_rss_source;
+    int error = mp_rss_read(&state->reader, &measured->after, &ns);
+    if (error != 0) {
+        return error;
+    }
+    note_reading(state, measured->after);
+    measured->peak = block->highest;
+    if (measured->after > measured->peak) {
+        measured->peak = measured->after;
+    }
+    uint64_t mark;
+    *source = mp_rss_peak_source;
+    error = mp_rss_read_mark(&state->reader, &mark);
+    if (error == 0 && mark > block->mark) {
+        uint64_t peak;
+        error = mp_rss_read_peak(&peak);
+        if (error == 0 && peak > measured->peak) {
+            measured->peak = peak;
+        }
+    }
+    return error;
 }

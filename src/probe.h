@@ -5,11 +5,29 @@
 #define MP_PROBE_H
 
 #include "ring.h"
+#include "sampler.h"
 
 #include <stdint.h>
 
-/* Besides errnos: the ring couldn't be allocated. */
-#define MP_NO_MEMORY (-1)
+/* Errors besides errnos, and besides MP_SAMPLING. */
+#define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
+
+/* A block of code that is being measured. */
+struct mp_block {
+    uint64_t before;
+    uint64_t mark;    /* of mp_rss_read_mark */
+    uint64_t highest; /* of the samples stored since */
+    int64_t start_ns;
+    struct mp_block *outer; /* the one that was entered before, and is measured yet */
+};
+
+/* What mp_probe_leave returns, in bytes and nanoseconds. */
+struct mp_measured {
+    uint64_t before;
+    uint64_t after;
+    uint64_t peak;
+    int64_t ns;
+};
 
 /* What mp_probe_spread returns beside the samples. */
 struct mp_spread {
@@ -56,5 +74,29 @@ struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room);
 
 /* Forgets the samples before the one of this number, as in mp_ring_forget. */
 void mp_probe_forget(uint64_t number);
+
+/* Starts the sampler. Returns as mp_sampler_start does. */
+int mp_probe_start_sampling(int64_t interval_ns);
+
+/* Stops it, does nothing if none runs. */
+void mp_probe_stop_sampling(void);
+
+/* Before and after a fork: a thread more, and Python would warn. */
+void mp_probe_pause_sampling(void);
+void mp_probe_resume_sampling(void);
+
+/* Begins to measure a block, which stays where it is until mp_probe_leave or
+ * mp_probe_abandon. On failure nothing has begun, and *source is where the number
+ * should have come from. Returns 0 or an error of the reading. */
+int mp_probe_enter(struct mp_block *block, const char **source);
+
+/* Ends to measure a block. Its peak is the kernel's if the block has set a new
+ * high-water mark, else the highest of the samples stored meanwhile and of both ends.
+ * Also ends it on failure. Returns as mp_probe_enter does. */
+int mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
+                   const char **source);
+
+/* Ends to measure a block without a result. Does nothing if it isn't being measured. */
+void mp_probe_abandon(struct mp_block *block);
 
 #endif

@@ -13,8 +13,9 @@
 struct mp_rss_reader {
     _Atomic int file; /* descriptor + 1 */
     _Atomic int64_t
-        verified_ns; /* when `file` was last known to be the one we opened */
-    mp_lock lock;    /* guards the changes of all fields */
+        verified_ns;            /* when `file` was last known to be the one we opened */
+    mp_lock lock;               /* guards the changes of all fields */
+    _Atomic bool maxrss_is_own; /* mp_rss_read_mark need not look into a file */
     uint64_t page_size;
     uint64_t device;
     uint64_t inode;
@@ -29,11 +30,18 @@ extern const char mp_rss_peak_source[];
  * reading. */
 void mp_rss_open(struct mp_rss_reader *reader);
 
+/* Closes what is open, unless it is somebody else's by now. */
+void mp_rss_close(struct mp_rss_reader *reader);
+
 /* Reads RSS in bytes, never 0, and the monotonic time right after.
  * Returns 0, or an errno (on Windows a GetLastError() code). */
 int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns);
 
 /* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read does. */
 int mp_rss_read_peak(uint64_t *bytes);
+
+/* Reads a number of bytes that rises when the high-water mark rises, and only then; it
+ * may lag behind that mark, but costs less. Returns as mp_rss_read_peak does. */
+int mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes);
 
 #endif

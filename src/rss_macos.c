@@ -26,6 +26,12 @@ mp_rss_open(struct mp_rss_reader *reader)
     (void)reader;
 }
 
+void
+mp_rss_close(struct mp_rss_reader *reader)
+{
+    (void)reader;
+}
+
 int
 mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
 {
@@ -48,4 +54,11 @@ mp_rss_read_peak(uint64_t *bytes)
         *bytes = info.resident_size_max;
     }
     return error;
+}
+
+int
+mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    (void)reader;
+    return mp_rss_read_peak(bytes);
 }
