@@ -11,6 +11,7 @@ import memprobe
 DESIGN = """
     sample_mem memdump sample mem_rss ps humanbytes
     rss peak_rss configure snapshot stats clear get_include
+    start_sampling stop_sampling sampling measure
 """.split()
 
 
@@ -38,7 +39,7 @@ def test_functions_in_c_have_signatures(name, signature):
 def test_import_loads_nothing_heavy(run_python):
     out = run_python("""
 import sys
-import collections, gc, operator, os
+import atexit, collections, gc, operator, os
 before = set(sys.modules)
 import memprobe
 print(*sorted(set(sys.modules) - before))
@@ -47,8 +48,10 @@ print(*sorted(set(sys.modules) - before))
         "memprobe",
         "memprobe._dump",
         "memprobe._include",
+        "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._ps",
+        "memprobe._sampling",
         "memprobe._stats",
     ]
 

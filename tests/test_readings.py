@@ -1,5 +1,6 @@
 """The numbers: RSS and its peak, of this very process."""
 
+import mmap
 import os
 import sys
 
@@ -13,7 +14,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.
 
 
 def touch(size):
-    return bytearray(os.urandom(1)) * size
+    """Memory that the system has back once it is dropped, whatever the allocator."""
+    block = mmap.mmap(-1, size)
+    block[:: mmap.PAGESIZE] = b"x" * (size // mmap.PAGESIZE)
+    return block
 
 
 def test_rss_is_what_psutil_reads():
