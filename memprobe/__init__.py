@@ -17,6 +17,7 @@ from memprobe._memprobe import (
     snapshot,
 )
 from memprobe._ps import ps
+from memprobe._recorder import record, stop_recording
 from memprobe._sampling import sampling, start_sampling, stop_sampling
 from memprobe._stats import Stats, stats
 
@@ -31,6 +32,7 @@ __all__ = [
     "memdump",
     "peak_rss",
     "ps",
+    "record",
     "rss",
     "sample",
     "sample_mem",
@@ -38,5 +40,6 @@ __all__ = [
     "snapshot",
     "start_sampling",
     "stats",
+    "stop_recording",
     "stop_sampling",
 ]

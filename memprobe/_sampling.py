@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import SupportsFloat, SupportsIndex
 
-_fork_hooks_registered = False
+_pauses_around_forks = False
 
 
 def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
@@ -22,26 +22,18 @@ def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
     Raises RuntimeError if the sampler runs already, TypeError or ValueError for a wrong
     interval, OSError if no thread can be started.
     """
-    global _fork_hooks_registered
-    import threading  # which importing memprobe doesn't need
-
-    if not _fork_hooks_registered and hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=_memprobe._before_fork,
-            after_in_parent=_memprobe._after_fork_in_parent,
-        )
-        _fork_hooks_registered = True
-    _memprobe._start_sampling(interval, threading.main_thread().ident or 0)
-    atexit.register(_memprobe.stop_sampling)
+    pause_around_forks()
+    _memprobe._start_sampling(interval)
+    atexit.register(_memprobe._stop_sampling)
 
 
 def stop_sampling() -> None:
     """Stop the sampler, at once however long its interval.
 
-    Does nothing if none runs.
+    Does nothing if none runs, or if it is the recorder's.
     """
-    _memprobe.stop_sampling()
-    atexit.unregister(_memprobe.stop_sampling)
+    _memprobe._stop_sampling()
+    atexit.unregister(_memprobe._stop_sampling)
 
 
 class sampling:
@@ -63,3 +55,20 @@ class sampling:
         traceback: "TracebackType | None",
     ) -> None:
         stop_sampling()
+
+
+def pause_around_forks() -> None:
+    """Let the sampler, if one runs, pause during each os.fork() from now on."""
+    global _pauses_around_forks
+    if _pauses_around_forks or not hasattr(os, "register_at_fork"):
+        return
+    import threading  # which importing memprobe doesn't need
+
+    def before_fork() -> None:
+        in_main_thread = threading.get_ident() == threading.main_thread().ident
+        _memprobe._before_fork(in_main_thread)
+
+    os.register_at_fork(
+        before=before_fork, after_in_parent=_memprobe._after_fork_in_parent
+    )
+    _pauses_around_forks = True

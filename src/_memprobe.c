@@ -28,7 +28,7 @@ struct module_state {
     PyTypeObject *samples_type;
     struct made text;
     struct made number;
-    unsigned long main_thread; /* Python's, as of the last start of the sampler */
+    bool resume_later; /* as _before_fork() said */
 };
 
 /* Turns an error of the probe into an exception; `source` is where the number should
@@ -507,7 +507,12 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
             0) {
         return NULL;
     }
-    if (capacity != Py_None && mp_probe_set_capacity(samples) != 0) {
+    int error = capacity == Py_None ? 0 : mp_probe_set_capacity(samples);
+    if (error == MP_RECORDING) {
+        return PyErr_Format(PyExc_RuntimeError,
+                            "capacity can't be changed while the recorder runs");
+    }
+    if (error != 0) {
         return PyErr_Format(PyExc_MemoryError, "no memory for capacity=%R samples",
                             capacity);
     }
@@ -519,22 +524,16 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 
 /* The sampler */
 
-PyDoc_STRVAR(start_doc,
-             "_start_sampling($module, interval, main_thread, /)\n--\n\n"
-             "Start the sampler; main_thread is threading.main_thread().ident.");
+PyDoc_STRVAR(start_doc, "_start_sampling($module, interval, /)\n--\n\n"
+                        "Start the sampler.");
 
 static PyObject *
-start_sampling(PyObject *module, PyObject *args)
+start_sampling(PyObject *Py_UNUSED(module), PyObject *interval)
 {
-    struct module_state *state = PyModule_GetState(module);
-    PyObject *interval;
     int64_t interval_ns;
-    unsigned long main_thread;
-    if (!PyArg_ParseTuple(args, "Ok:_start_sampling", &interval, &main_thread) ||
-        parse_seconds(interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
+    if (parse_seconds(interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
         return NULL;
     }
-    state->main_thread = main_thread;
     int error = mp_probe_start_sampling(interval_ns);
     if (error == MP_SAMPLING) {
         return PyErr_Format(PyExc_RuntimeError, "the sampler runs already");
@@ -545,7 +544,7 @@ start_sampling(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(stop_doc, "stop_sampling($module, /)\n--\n\n"
+PyDoc_STRVAR(stop_doc, "_stop_sampling($module, /)\n--\n\n"
                        "Stop the sampler, at once. Does nothing if none runs.");
 
 static PyObject *
@@ -555,12 +554,15 @@ stop_sampling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(before_fork_doc, "_before_fork($module, /)\n--\n\n"
-                              "Pause the sampler: os.fork() warns of threads.");
+PyDoc_STRVAR(before_fork_doc,
+             "_before_fork($module, in_main_thread, /)\n--\n\n"
+             "Pause the sampler: os.fork() warns of threads.");
 
 static PyObject *
-before_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+before_fork(PyObject *module, PyObject *in_main_thread)
 {
+    struct module_state *state = PyModule_GetState(module);
+    state->resume_later = in_main_thread == Py_True;
     mp_probe_pause_sampling();
     Py_RETURN_NONE;
 }
@@ -576,17 +578,79 @@ PyDoc_STRVAR(after_fork_doc,
              "_after_fork_in_parent($module, /)\n--\n\n"
              "Resume the sampler, a moment later where os.fork() would still warn.");
 
-/* Python 3.13 counts the threads after this hook. Pending calls are made after that, by
- * the main thread. Of a fork in another thread Python warns anyway, because of that
- * one. */
+/* Python 3.13 counts the threads after this hook. Pending calls are made after that, but
+ * by the main thread. Of a fork in another thread Python warns anyway, because of that. */
 static PyObject *
 after_fork_in_parent(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct module_state *state = PyModule_GetState(module);
-    bool later = PyThread_get_thread_ident() == state->main_thread;
-    if (!later || Py_AddPendingCall(resume_sampling, NULL) != 0) {
+    if (!state->resume_later || Py_AddPendingCall(resume_sampling, NULL) != 0) {
         mp_probe_resume_sampling();
     }
+    Py_RETURN_NONE;
+}
+
+/* The recorder */
+
+PyDoc_STRVAR(record_doc,
+             "_record($module, directory, interval, argv, memory_limit, /)\n--\n\n"
+             "Move the ring into a new file in the directory; return its path.");
+
+static PyObject *
+record(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct mp_recording what = {0};
+    char path[MP_LONGEST_PATH] = "";
+    const char *directory, *argv;
+    Py_ssize_t argv_length;
+    PyObject *interval;
+    unsigned long long memory_limit;
+    if (!PyArg_ParseTuple(args, "yOy#K:_record", &directory, &interval, &argv,
+                          &argv_length, &memory_limit) ||
+        parse_seconds(interval, "interval", SECONDS_ABOVE_0, &what.interval_ns) < 0) {
+        return NULL;
+    }
+    if (strlen(directory) >= sizeof what.directory) {
+        return raise_error(ENAMETOOLONG, directory);
+    }
+    strcpy(what.directory, directory);
+    what.memory_limit = memory_limit;
+    what.argv_bytes = (size_t)argv_length;
+    if (what.argv_bytes > sizeof what.argv) {
+        what.argv_bytes = sizeof what.argv;
+    }
+    memcpy(what.argv, argv, what.argv_bytes);
+    int error = mp_probe_record(&what, path);
+    if (error == MP_RECORDING) {
+        return PyErr_Format(PyExc_RuntimeError, "the recorder runs already");
+    }
+    if (error != 0) {
+        return raise_error(error, path);
+    }
+    return PyBytes_FromString(path);
+}
+
+PyDoc_STRVAR(stop_recording_doc,
+             "_stop_recording($module, /)\n--\n\n"
+             "Stop the recorder, and mark its file as that of a clean exit.");
+
+static PyObject *
+stop_recording(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int error = mp_probe_stop_recording();
+    if (error != 0) {
+        return raise_error(error, NULL);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(after_fork_child_doc, "_after_fork_in_child($module, /)\n--\n\n"
+                                   "Record the child, if its parent was recorded.");
+
+static PyObject *
+after_fork_in_child(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_record_child();
     Py_RETURN_NONE;
 }
 
@@ -706,10 +770,13 @@ static PyMethodDef methods[] = {
     {"_spread", spread, METH_O, spread_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},
-    {"_start_sampling", start_sampling, METH_VARARGS, start_doc},
-    {"stop_sampling", stop_sampling, METH_NOARGS, stop_doc},
-    {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},
+    {"_start_sampling", start_sampling, METH_O, start_doc},
+    {"_stop_sampling", stop_sampling, METH_NOARGS, stop_doc},
+    {"_before_fork", before_fork, METH_O, before_fork_doc},
     {"_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, after_fork_doc},
+    {"_record", record, METH_VARARGS, record_doc},
+    {"_stop_recording", stop_recording, METH_NOARGS, stop_recording_doc},
+    {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, after_fork_child_doc},
     {"_enter", enter, METH_NOARGS, enter_doc},
     {"_leave", leave, METH_O, leave_doc},
     {NULL, NULL, 0, NULL},

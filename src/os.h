@@ -48,6 +48,9 @@ void mp_yield(void);
 /* Nanoseconds of the clock that Python's time.monotonic_ns() reads. */
 int64_t mp_clock_ns(void);
 
+/* Nanoseconds since 1970-01-01 UTC. */
+int64_t mp_wall_clock_ns(void);
+
 /* Maps zeroed memory for state. *wiped says whether a forked child finds zeros there,
  * in whatever way it was forked. Returns NULL if there is no memory. */
 void *mp_state_map(size_t bytes, bool *wiped);
@@ -75,6 +78,9 @@ void mp_thread_leave_files(void);
 /* Stops the thread at once, waits for its end, also for the system's count of threads
  * to go down, and frees what it needed. */
 void mp_thread_stop(struct mp_thread *thread);
+
+/* Leaves mapped memory out of forked children. */
+void mp_pages_leave_out_of_fork(void *pages, size_t bytes);
 
 /* Gives back what mp_state_map or mp_pages_map returned. */
 void mp_pages_unmap(void *pages, size_t bytes);

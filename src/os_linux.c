@@ -44,6 +44,14 @@ mp_clock_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int64_t
+mp_wall_clock_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static void *
 map(size_t bytes, int flags)
 {
@@ -75,9 +83,15 @@ mp_pages_map(size_t bytes)
 {
     void *pages = map(bytes, MAP_POPULATE);
     if (pages != NULL) {
-        (void)madvise(pages, bytes, MADV_DONTFORK);
+        mp_pages_leave_out_of_fork(pages, bytes);
     }
     return pages;
+}
+
+void
+mp_pages_leave_out_of_fork(void *pages, size_t bytes)
+{
+    (void)madvise(pages, bytes, MADV_DONTFORK);
 }
 
 void

@@ -33,6 +33,12 @@ mp_clock_ns(void)
     return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW);
 }
 
+int64_t
+mp_wall_clock_ns(void)
+{
+    return (int64_t)clock_gettime_nsec_np(CLOCK_REALTIME);
+}
+
 static void *
 map(size_t bytes)
 {
@@ -61,9 +67,15 @@ mp_pages_map(size_t bytes)
     void *pages = map(bytes);
     if (pages != NULL) {
         memset(pages, 0, bytes);
-        (void)minherit(pages, bytes, VM_INHERIT_NONE);
+        mp_pages_leave_out_of_fork(pages, bytes);
     }
     return pages;
+}
+
+void
+mp_pages_leave_out_of_fork(void *pages, size_t bytes)
+{
+    (void)minherit(pages, bytes, VM_INHERIT_NONE);
 }
 
 void

@@ -37,6 +37,16 @@ mp_clock_ns(void)
     return seconds * 1000000000 + rest * 1000000000 / frequency.QuadPart;
 }
 
+/* FILETIME counts 100 ns since 1601-01-01. */
+int64_t
+mp_wall_clock_ns(void)
+{
+    FILETIME now;
+    GetSystemTimePreciseAsFileTime(&now);
+    int64_t ticks = (int64_t)now.dwHighDateTime << 32 | now.dwLowDateTime;
+    return (ticks - INT64_C(116444736000000000)) * 100;
+}
+
 void *
 mp_state_map(size_t bytes, bool *wiped)
 {
@@ -58,6 +68,14 @@ mp_pages_map(size_t bytes)
         memset(pages, 0, bytes);
     }
     return pages;
+}
+
+/* There is no fork. */
+void
+mp_pages_leave_out_of_fork(void *pages, size_t bytes)
+{
+    (void)pages;
+    (void)bytes;
 }
 
 void

@@ -4,9 +4,12 @@
 #include "rss.h"
 #include "sampler.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_CAPACITY 65536
@@ -35,6 +38,10 @@ struct state {
     _Atomic int64_t last_ns;
     struct mp_block *blocks; /* being measured; guarded by the lock */
     struct mp_sampler sampler;
+    mp_lock record_control;          /* held while recording begins and ends */
+    struct mp_file file;             /* the recorder's; the ring's slots are in it */
+    struct mp_record_header *record; /* its first page, or NULL; guarded by the lock */
+    char record_path[MP_LONGEST_PATH];
 };
 
 static _Atomic(struct state *) shared_state;
@@ -48,6 +55,9 @@ static atomic_bool state_is_wiped;
 /* What was configured, which a child inherits. */
 static _Atomic uint64_t configured_capacity = DEFAULT_CAPACITY;
 static _Atomic int64_t configured_min_interval_ns;
+
+static atomic_bool recording_configured;
+static struct mp_recording configured_recording;
 
 static inline uint64_t
 owner_in(enum phase phase)
@@ -183,6 +193,9 @@ store(struct state *state, int64_t ns, int64_t min_interval_ns, uint64_t *bytes)
         for (struct mp_block *block = state->blocks; block; block = block->outer) {
             block->highest = *bytes > block->highest ? *bytes : block->highest;
         }
+        if (state->record != NULL) {
+            mp_record_publish(state->record, &state->ring);
+        }
         atomic_store_explicit(&state->last_bytes, *bytes, memory_order_relaxed);
         atomic_store_explicit(&state->last_ns, state->ring.totals.last.ns,
                               memory_order_release);
@@ -255,6 +268,11 @@ mp_probe_set_capacity(uint64_t capacity)
         return MP_NO_MEMORY;
     }
     mp_lock_acquire(&state->lock);
+    if (state->record != NULL) {
+        mp_lock_release(&state->lock);
+        mp_pages_unmap(slots, size);
+        return MP_RECORDING;
+    }
     struct mp_sample *old_slots = state->ring.slots;
     size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
     mp_ring_move(&state->ring, slots, capacity);
@@ -324,11 +342,86 @@ mp_probe_forget(uint64_t number)
     mp_lock_release(&state->lock);
 }
 
-static void
-take_sample(void *owner, struct mp_rss_reader *reader)
+/* Creates the file and moves the ring into it. With record_control. */
+static int
+begin_recording(struct state *state)
 {
+    const struct mp_recording *what = &configured_recording;
+    uint64_t capacity = atomic_load(&configured_capacity);
+    if (capacity > (SIZE_MAX - MP_RECORD_HEADER_BYTES) / sizeof(struct mp_sample)) {
+        return MP_NO_MEMORY;
+    }
+    struct mp_record_origin origin = {
+        .pid = mp_process_id(),
+        .wall_ns = mp_wall_clock_ns(),
+        .monotonic_ns = mp_clock_ns(),
+        .interval_ns = what->interval_ns,
+        .memory_limit = what->memory_limit,
+        .argv = what->argv,
+        .argv_bytes = what->argv_bytes,
+    };
+    int length = snprintf(state->record_path, sizeof state->record_path,
+                          "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
+                          origin.pid, origin.wall_ns / 1000000);
+    if (length < 0 || (size_t)length >= sizeof state->record_path) {
+        return ENAMETOOLONG;
+    }
+    struct mp_file file = {0};
+    size_t size = MP_RECORD_HEADER_BYTES + (size_t)capacity * sizeof(struct mp_sample);
+    int error = mp_file_create(&file, state->record_path, size);
+    if (error != 0) {
+        return error;
+    }
+    mp_lock_acquire(&state->lock);
+    struct mp_file old_file = state->file; /* one that couldn't be left */
+    struct mp_sample *old_slots = state->ring.slots;
+    size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
+    void *slots = (char *)file.pages + MP_RECORD_HEADER_BYTES;
+    mp_ring_move(&state->ring, slots, capacity);
+    state->file = file;
+    state->record = file.pages;
+    mp_record_begin(state->record, &origin, &state->ring);
+    mp_lock_release(&state->lock);
+    if (old_file.pages != NULL) {
+        mp_file_close(&old_file);
+    } else if (old_slots != NULL) {
+        mp_pages_unmap(old_slots, old_size);
+    }
+    return 0;
+}
+
+/* What the recorder does after each sample, in the sampler's thread. */
+static void
+keep_recording(struct state *state, struct mp_sampler_own *own)
+{
+    if (state->record == NULL && own->taken > 0) {
+        /* A forked child, an interval after its fork. */
+        mp_lock_acquire(&state->record_control);
+        if (state->record == NULL) {
+            (void)begin_recording(state);
+        }
+        mp_lock_release(&state->record_control);
+    }
+    if (state->record == NULL) {
+        return;
+    }
+    mp_file_hold(&own->hold, state->record_path);
+    uint64_t mark;
+    if (mp_rss_read_mark(&own->reader, &mark) == 0 &&
+        mark > atomic_load(&state->record->peak)) {
+        atomic_store(&state->record->peak, mark);
+    }
+}
+
+static void
+take_sample(void *owner, struct mp_sampler_own *own)
+{
+    struct state *state = owner;
     uint64_t bytes;
-    (void)sample(owner, reader, 0, &bytes);
+    (void)sample(state, &own->reader, 0, &bytes);
+    if (atomic_load(&recording_configured)) {
+        keep_recording(state, own);
+    }
 }
 
 int
@@ -341,7 +434,78 @@ mp_probe_start_sampling(int64_t interval_ns)
 void
 mp_probe_stop_sampling(void)
 {
-    mp_sampler_stop(&ready_state()->sampler);
+    struct state *state = ready_state();
+    if (!atomic_load(&recording_configured)) {
+        mp_sampler_stop(&state->sampler);
+    }
+}
+
+int
+mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
+{
+    struct state *state = ready_state();
+    if (atomic_load(&recording_configured)) {
+        return MP_RECORDING;
+    }
+    /* Before the lock, for which the thread may be waiting. */
+    mp_sampler_stop(&state->sampler);
+    mp_lock_acquire(&state->record_control);
+    int error = MP_RECORDING;
+    if (!atomic_load(&recording_configured)) {
+        configured_recording = *what;
+        error = begin_recording(state);
+        memcpy(path, state->record_path, MP_LONGEST_PATH);
+        atomic_store(&recording_configured, error == 0);
+    }
+    mp_lock_release(&state->record_control);
+    if (error == 0) {
+        error =
+            mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
+        if (error != 0) {
+            (void)mp_probe_stop_recording();
+        }
+    }
+    return error;
+}
+
+void
+mp_probe_record_child(void)
+{
+    if (atomic_load(&recording_configured)) {
+        struct state *state = ready_state();
+        (void)mp_sampler_start(&state->sampler, configured_recording.interval_ns,
+                               take_sample, state);
+    }
+}
+
+int
+mp_probe_stop_recording(void)
+{
+    struct state *state = ready_state();
+    if (!atomic_exchange(&recording_configured, false)) {
+        return 0;
+    }
+    mp_sampler_stop(&state->sampler);
+    mp_lock_acquire(&state->record_control);
+    int error = 0;
+    if (state->record != NULL) {
+        size_t size = (size_t)state->ring.capacity * sizeof(struct mp_sample);
+        struct mp_sample *slots = mp_pages_map(size);
+        mp_lock_acquire(&state->lock);
+        atomic_store(&state->record->ended, 1);
+        if (slots == NULL) {
+            error = MP_NO_MEMORY;
+        } else {
+            mp_ring_move(&state->ring, slots, state->ring.capacity);
+            state->record = NULL;
+        }
+        mp_lock_release(&state->lock);
+        if (error == 0) {
+            mp_file_close(&state->file);
+        }
+    }
+    mp_lock_release(&state->record_control);
+    return error;
 }
 
 void

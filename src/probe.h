@@ -4,6 +4,7 @@
 #ifndef MP_PROBE_H
 #define MP_PROBE_H
 
+#include "record.h"
 #include "ring.h"
 #include "sampler.h"
 
@@ -11,6 +12,9 @@
 
 /* Errors besides errnos, and besides MP_SAMPLING. */
 #define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
+#define MP_RECORDING (-3) /* not while the recorder runs */
+
+#define MP_LONGEST_PATH 4096
 
 /* A block of code that is being measured. */
 struct mp_block {
@@ -55,8 +59,8 @@ int mp_probe_sample_throttled(uint64_t *bytes);
  * Returns 0 or an error of mp_rss_read_peak. */
 int mp_probe_peak(uint64_t *bytes);
 
-/* Changes the number of samples that the ring keeps. Returns 0 or MP_NO_MEMORY, then
- * the ring is as it was. capacity > 0. */
+/* Changes the number of samples that the ring keeps. capacity > 0. Returns 0,
+ * MP_NO_MEMORY or MP_RECORDING; then the ring is as it was. */
 int mp_probe_set_capacity(uint64_t capacity);
 
 /* Changes the interval of mp_probe_sample_throttled; 0 is none. */
@@ -78,12 +82,36 @@ void mp_probe_forget(uint64_t number);
 /* Starts the sampler. Returns as mp_sampler_start does. */
 int mp_probe_start_sampling(int64_t interval_ns);
 
-/* Stops it, does nothing if none runs. */
+/* Stops it; does nothing if none runs, or if it is the recorder's. */
 void mp_probe_stop_sampling(void);
 
 /* Before and after a fork: a thread more, and Python would warn. */
 void mp_probe_pause_sampling(void);
 void mp_probe_resume_sampling(void);
+
+/* What to record, which forked children inherit. */
+struct mp_recording {
+    int64_t interval_ns;
+    uint64_t memory_limit;
+    char directory[MP_LONGEST_PATH];
+    char argv[MP_RECORD_ARGV_BYTES];
+    size_t argv_bytes;
+};
+
+/* Moves the ring into a new file, whose path it writes to `path`, and starts the
+ * sampler, anew if it runs. Returns 0, MP_RECORDING, MP_NO_MEMORY, or an error of
+ * mp_file_create or mp_thread_start; then nothing is recorded. */
+int mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH]);
+
+/* In a forked child: begins to record it too, if its parent was recorded. The file is
+ * created by the sampler after an interval, so that a child that runs another program
+ * or ends before leaves none. */
+void mp_probe_record_child(void);
+
+/* Stops the sampler, marks the file as ended, and moves the ring back into memory. Does
+ * nothing if nothing is recorded. Returns 0, or MP_NO_MEMORY if the ring stays in the
+ * file. */
+int mp_probe_stop_recording(void);
 
 /* Begins to measure a block, which stays where it is until mp_probe_leave or
  * mp_probe_abandon. On failure nothing has begun, and *source is where the number

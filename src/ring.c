@@ -3,8 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
-static void
-add_to_totals(struct mp_totals *totals, struct mp_sample sample)
+void
+mp_totals_add(struct mp_totals *totals, struct mp_sample sample)
 {
     if (totals->count == 0) {
         totals->first = sample;
@@ -35,7 +35,7 @@ mp_ring_push(struct mp_ring *ring, int64_t ns, uint64_t bytes)
     ring->slots[ring->next] = sample;
     ring->next = ring->next + 1 == ring->capacity ? 0 : ring->next + 1;
     ring->taken++;
-    add_to_totals(&ring->totals, sample);
+    mp_totals_add(&ring->totals, sample);
 }
 
 struct mp_sample
@@ -75,7 +75,7 @@ mp_ring_forget(struct mp_ring *ring, uint64_t number)
     }
     memset(&ring->totals, 0, sizeof ring->totals);
     for (uint64_t i = ring->oldest; i < ring->taken; i++) {
-        add_to_totals(&ring->totals, mp_ring_at(ring, i));
+        mp_totals_add(&ring->totals, mp_ring_at(ring, i));
     }
 }
 

@@ -25,6 +25,8 @@ struct mp_totals {
     struct mp_sample last;
 };
 
+void mp_totals_add(struct mp_totals *totals, struct mp_sample sample);
+
 /* Samples are numbered from 0 in the order in which they came, for as long as the ring
  * lives; sample i lies in slots[i % capacity]. start <= oldest <= taken.
  * All zeros is a ring without slots: nothing can be pushed, everything else works. */

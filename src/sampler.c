@@ -16,15 +16,17 @@ static void
 run(void *argument)
 {
     struct mp_sampler *sampler = argument;
-    struct mp_rss_reader reader;
-    memset(&reader, 0, sizeof reader);
+    struct mp_sampler_own own;
+    memset(&own, 0, sizeof own);
     mp_thread_leave_files();
     int64_t deadline_ns = mp_clock_ns();
     do {
-        sampler->take(sampler->owner, &reader);
+        sampler->take(sampler->owner, &own);
+        own.taken++;
         deadline_ns = next_deadline(deadline_ns, mp_clock_ns(), sampler->interval_ns);
     } while (!mp_thread_wait(&sampler->thread, deadline_ns));
-    mp_rss_close(&reader);
+    mp_file_release(&own.hold);
+    mp_rss_close(&own.reader);
 }
 
 int

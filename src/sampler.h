@@ -3,14 +3,22 @@
 #ifndef MP_SAMPLER_H
 #define MP_SAMPLER_H
 
+#include "file.h"
 #include "os.h"
 #include "rss.h"
 
 /* Errors besides errnos. */
 #define MP_SAMPLING (-2) /* the sampler runs already */
 
-/* Takes one sample for `owner` with the sampler's own reader. */
-typedef void mp_sampler_take(void *owner, struct mp_rss_reader *reader);
+/* What belongs to the thread, opened in its own table of descriptors. */
+struct mp_sampler_own {
+    struct mp_rss_reader reader;
+    struct mp_file_hold hold;
+    uint64_t taken; /* how many samples the thread has taken before */
+};
+
+/* Takes one sample for `owner`. */
+typedef void mp_sampler_take(void *owner, struct mp_sampler_own *own);
 
 /* All zeros: none runs. */
 struct mp_sampler {

@@ -11,7 +11,7 @@ import memprobe
 DESIGN = """
     sample_mem memdump sample mem_rss ps humanbytes
     rss peak_rss configure snapshot stats clear get_include
-    start_sampling stop_sampling sampling measure
+    start_sampling stop_sampling sampling measure record stop_recording
 """.split()
 
 
@@ -51,6 +51,7 @@ print(*sorted(set(sys.modules) - before))
         "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._ps",
+        "memprobe._recorder",
         "memprobe._sampling",
         "memprobe._stats",
     ]
