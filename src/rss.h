@@ -28,7 +28,7 @@ extern const char mp_rss_peak_source[];
  * reading. */
 void mp_rss_open(struct mp_rss_reader *reader);
 
-/* Reads RSS in bytes, never 0, and the monotonic time right after.
+/* Reads RSS in bytes, never 0, and the monotonic time of the reading.
  * Returns 0, or an errno (on Windows a GetLastError() code). */
 int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns);
 
