@@ -128,26 +128,38 @@ mp_probe_start(void)
     return 0;
 }
 
-static inline void
-note_reading(struct state *state, uint64_t bytes)
+/* Notes a reading that is higher than all before. It stays for good in the peak, so it
+ * is confirmed first: the number of a stranger's file, which mp_rss_read may believe
+ * for a moment, would stay as well. Returns as mp_rss_read does. */
+static int
+note_highest(struct state *state, uint64_t *bytes)
 {
+    int error = mp_rss_confirm(&state->reader, bytes);
     uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
-    while (bytes > highest && !atomic_compare_exchange_weak_explicit(
-                                  &state->highest, &highest, bytes,
-                                  memory_order_relaxed, memory_order_relaxed)) {
+    while (error == 0 && *bytes > highest &&
+           !atomic_compare_exchange_weak_explicit(&state->highest, &highest, *bytes,
+                                                  memory_order_relaxed,
+                                                  memory_order_relaxed)) {
     }
+    return error;
+}
+
+static inline int
+read_rss(struct state *state, uint64_t *bytes, int64_t *ns)
+{
+    int error = mp_rss_read(&state->reader, bytes, ns);
+    if (error == 0 &&
+        *bytes > atomic_load_explicit(&state->highest, memory_order_relaxed)) {
+        error = note_highest(state, bytes);
+    }
+    return error;
 }
 
 int
 mp_probe_rss(uint64_t *bytes)
 {
-    struct state *state = ready_state();
     int64_t ns;
-    int error = mp_rss_read(&state->reader, bytes, &ns);
-    if (error == 0) {
-        note_reading(state, *bytes);
-    }
-    return error;
+    return read_rss(ready_state(), bytes, &ns);
 }
 
 /* Is it too early for another sample? Then *bytes is that of the last one. It never is
@@ -188,12 +200,8 @@ static inline int
 sample(struct state *state, int64_t min_interval_ns, uint64_t *bytes)
 {
     int64_t ns;
-    int error = mp_rss_read(&state->reader, bytes, &ns);
-    if (error != 0) {
-        return error;
-    }
-    note_reading(state, *bytes);
-    return store(state, ns, min_interval_ns, bytes);
+    int error = read_rss(state, bytes, &ns);
+    return error != 0 ? error : store(state, ns, min_interval_ns, bytes);
 }
 
 int

@@ -176,6 +176,19 @@ mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
     return error;
 }
 
+/* Reads again rather than to look whose file it is now: by now another thread may have
+ * opened the right one. */
+int
+mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    uint64_t pages;
+    int error = read_pages_verified(reader, &pages);
+    if (error == 0) {
+        *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    }
+    return error;
+}
+
 /* Reads the peak from one file. Returns 0, ENODATA if there is none, or an errno. */
 static int
 read_peak(const char *path, uint64_t *bytes)
