@@ -70,8 +70,9 @@ def run_fault(run_python):
     """
 
     def run(code, *, package=None, preload=None, env=None, timeout=60, **options):
-        path = [str(folder) for folder in (package, FAULTS) if folder is not None]
-        env = {"PYTHONPATH": os.pathsep.join(path), **(env or {})}
+        path = [package, FAULTS, os.environ.get("PYTHONPATH")]
+        path = os.pathsep.join(str(folder) for folder in path if folder)
+        env = {"PYTHONPATH": path, **(env or {})}
         if preload is not None:
             others = os.environ.get("LD_PRELOAD", "").split()
             env["LD_PRELOAD"] = " ".join([*others, str(preload)])
