@@ -30,6 +30,8 @@ setup(
             define_macros=[("Py_LIMITED_API", "0x030C0000")] if abi3 else [],
             py_limited_api=abi3,
             extra_compile_args=compile_args,
+            # glibc before 2.34 has pthread_atfork in a static part of libpthread.
+            extra_link_args=["-pthread"] if sys.platform == "linux" else [],
         )
     ],
     options={"bdist_wheel": {"py_limited_api": "cp312"}} if abi3 else {},

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -60,6 +61,17 @@ map(size_t bytes, int flags)
     return pages == MAP_FAILED ? NULL : pages;
 }
 
+/* How many forks lie between the program's start and this process, those of fork() at
+ * least: in a PID namespace within another, parent and child can both be process 1, and
+ * a number may return once its process has gone. Counted where nothing is wiped. */
+static _Atomic uint64_t forks;
+
+static void
+count_fork(void)
+{
+    (void)atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+}
+
 /* qemu's user emulation accepts any advice and follows none. So the kernel's answer
  * means something only if it refuses advice that doesn't exist, which is how BoringSSL
  * asks (crypto/fipsmodule/rand/fork_detect). */
@@ -69,13 +81,17 @@ mp_state_map(size_t bytes, bool *wiped)
     void *pages = map(bytes, 0);
     *wiped = pages != NULL && madvise(pages, bytes, -1) != 0 &&
              madvise(pages, bytes, MP_WIPEONFORK) == 0;
+    if (pages != NULL && !*wiped) {
+        (void)pthread_atfork(NULL, NULL, count_fork);
+    }
     return pages;
 }
 
 uint64_t
 mp_process_id(void)
 {
-    return (uint64_t)getpid();
+    uint64_t count = atomic_load_explicit(&forks, memory_order_relaxed);
+    return count << 32 | (uint32_t)getpid();
 }
 
 void *

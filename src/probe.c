@@ -142,14 +142,32 @@ mp_probe_start(void)
     return 0;
 }
 
-static inline void
-note_reading(struct state *state, uint64_t bytes)
+/* Notes a reading that is higher than all before. It stays for good in the peak, so it
+ * is confirmed first: the number of a stranger's file, which mp_rss_read may believe
+ * for a moment, would stay as well. Returns as mp_rss_read does. */
+static MP_COLD int
+note_highest(struct state *state, struct mp_rss_reader *reader, uint64_t *bytes)
 {
+    int error = mp_rss_confirm(reader, bytes);
     uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
-    while (bytes > highest && !atomic_compare_exchange_weak_explicit(
-                                  &state->highest, &highest, bytes,
-                                  memory_order_relaxed, memory_order_relaxed)) {
+    while (error == 0 && *bytes > highest &&
+           !atomic_compare_exchange_weak_explicit(&state->highest, &highest, *bytes,
+                                                  memory_order_relaxed,
+                                                  memory_order_relaxed)) {
     }
+    return error;
+}
+
+static inline int
+read_rss(struct state *state, struct mp_rss_reader *reader, uint64_t *bytes,
+         int64_t *ns)
+{
+    int error = mp_rss_read(reader, bytes, ns);
+    if (error == 0 &&
+        *bytes > atomic_load_explicit(&state->highest, memory_order_relaxed)) {
+        error = note_highest(state, reader, bytes);
+    }
+    return error;
 }
 
 MP_FLAT int
@@ -157,11 +175,7 @@ mp_probe_rss(uint64_t *bytes)
 {
     struct state *state = ready_state();
     int64_t ns;
-    int error = mp_rss_read(&state->reader, bytes, &ns);
-    if (error == 0) {
-        note_reading(state, *bytes);
-    }
-    return error;
+    return read_rss(state, &state->reader, bytes, &ns);
 }
 
 /* Is it too early for another sample? Then *bytes is that of the last one. It never is
@@ -209,12 +223,8 @@ sample(struct state *state, struct mp_rss_reader *reader, int64_t min_interval_n
        uint64_t *bytes)
 {
     int64_t ns;
-    int error = mp_rss_read(reader, bytes, &ns);
-    if (error != 0) {
-        return error;
-    }
-    note_reading(state, *bytes);
-    return store(state, ns, min_interval_ns, bytes);
+    int error = read_rss(state, reader, bytes, &ns);
+    return error != 0 ? error : store(state, ns, min_interval_ns, bytes);
 }
 
 MP_FLAT int
@@ -530,11 +540,10 @@ mp_probe_enter(struct mp_block *block, const char **source)
         return error;
     }
     *source = mp_rss_source;
-    error = mp_rss_read(&state->reader, &block->before, &block->start_ns);
+    error = read_rss(state, &state->reader, &block->before, &block->start_ns);
     if (error != 0) {
         return error;
     }
-    note_reading(state, block->before);
     block->highest = block->before;
     mp_lock_acquire(&state->lock);
     block->outer = state->blocks;
@@ -568,11 +577,10 @@ mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
     mp_probe_abandon(block);
     int64_t ns;
     *source = mp_rss_source;
-    int error = mp_rss_read(&state->reader, &measured->after, &ns);
+    int error = read_rss(state, &state->reader, &measured->after, &ns);
     if (error != 0) {
         return error;
     }
-    note_reading(state, measured->after);
     measured->peak = block->highest;
     if (measured->after > measured->peak) {
         measured->peak = measured->after;

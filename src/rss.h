@@ -33,9 +33,14 @@ void mp_rss_open(struct mp_rss_reader *reader);
 /* Closes what is open, unless it is somebody else's by now. */
 void mp_rss_close(struct mp_rss_reader *reader);
 
-/* Reads RSS in bytes, never 0, and the monotonic time right after.
+/* Reads RSS in bytes, never 0, and the monotonic time of the reading.
  * Returns 0, or an errno (on Windows a GetLastError() code). */
 int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns);
+
+/* For a number that mp_rss_read has just handed out and that will not be forgotten:
+ * makes sure that it is this process's, if need be by a new reading into *bytes.
+ * Returns as mp_rss_read does. */
+int mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes);
 
 /* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read does. */
 int mp_rss_read_peak(uint64_t *bytes);

@@ -78,10 +78,11 @@ read_pages(int fd, uint64_t *pages)
 }
 
 /* Is the descriptor's number still that of the file that we opened? Another process's
- * statm has the same st_dev, so both are compared. */
+ * statm has the same st_dev, so both are compared. With the lock. */
 static bool
-is_ours(const struct mp_rss_reader *reader, int fd)
+is_ours(const struct mp_rss_reader *reader)
 {
+    int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
     struct stat now;
     return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == reader->device &&
            now.st_ino == reader->inode;
@@ -125,29 +126,27 @@ read_pages_of_thread(uint64_t *pages)
 }
 
 /* The reading when anything is out of the ordinary: it is time to verify the file, it
- * isn't open, or it couldn't be read. Returns 0 or an errno. */
+ * isn't open, or it couldn't be read. Verified first: a pread would take a packet from
+ * a stranger's network tunnel, or wait for one for ever. Returns 0 or an errno. */
 static MP_COLD int
-read_pages_verified(struct mp_rss_reader *reader, uint64_t *pages, int64_t *ns)
+read_pages_verified(struct mp_rss_reader *reader, uint64_t *pages)
 {
+    int error;
+    int attempts = 2; /* another thread may close the file between the two steps */
     mp_lock_acquire(&reader->lock);
-    int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
-    int error = read_pages(fd, pages);
-    /* Taken before the file is verified and after it was read: a file that is ours
-     * after the reading was ours during it. */
-    int64_t now = mp_clock_ns();
-    if (!is_ours(reader, fd)) {
-        error = open_statm(reader);
+    do {
+        int64_t now = mp_clock_ns();
+        error = is_ours(reader) ? 0 : open_statm(reader);
         if (error == 0) {
-            fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
+            atomic_store_explicit(&reader->verified_ns, now, memory_order_relaxed);
+            int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
             error = read_pages(fd, pages);
-            now = mp_clock_ns();
         }
-    }
+        attempts--;
+    } while (error != 0 && error != ENODATA && attempts > 0);
     if (error == ENODATA) {
         error = read_pages_of_thread(pages);
     }
-    atomic_store_explicit(&reader->verified_ns, now, memory_order_relaxed);
-    *ns = now;
     mp_lock_release(&reader->lock);
     return error;
 }
@@ -156,34 +155,48 @@ void
 mp_rss_open(struct mp_rss_reader *reader)
 {
     uint64_t pages;
-    int64_t ns;
     /* The first reading makes the kernel allocate the file's buffer. */
-    (void)read_pages_verified(reader, &pages, &ns);
+    (void)read_pages_verified(reader, &pages);
 }
 
 void
 mp_rss_close(struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
-    int fd = atomic_exchange(&reader->file, 0) - 1;
-    if (is_ours(reader, fd)) {
-        (void)close(fd);
+    if (is_ours(reader)) {
+        (void)close(atomic_load(&reader->file) - 1);
     }
+    atomic_store(&reader->file, 0);
     mp_lock_release(&reader->lock);
 }
 
 int
 mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
 {
-    uint64_t pages;
-    int fd = atomic_load_explicit(&reader->file, memory_order_acquire) - 1;
-    int error = read_pages(fd, &pages);
+    uint64_t pages = 0; /* for gcc, which takes it for uninitialized */
+    int error = EBADF;
     *ns = mp_clock_ns();
-    int64_t verified_ns =
-        atomic_load_explicit(&reader->verified_ns, memory_order_relaxed);
-    if (error != 0 || *ns - verified_ns >= VERIFY_EVERY_NS) {
-        error = read_pages_verified(reader, &pages, ns);
+    if (*ns - atomic_load_explicit(&reader->verified_ns, memory_order_relaxed) <
+        VERIFY_EVERY_NS) {
+        int fd = atomic_load_explicit(&reader->file, memory_order_acquire) - 1;
+        error = read_pages(fd, &pages);
     }
+    if (error != 0) {
+        error = read_pages_verified(reader, &pages);
+    }
+    if (error == 0) {
+        *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    }
+    return error;
+}
+
+/* Reads again rather than to look whose file it is now: by now another thread may have
+ * opened the right one. */
+MP_COLD int
+mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    uint64_t pages;
+    int error = read_pages_verified(reader, &pages);
     if (error == 0) {
         *bytes = pages * reader->page_size;
     }

@@ -46,6 +46,14 @@ mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
 }
 
 int
+mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    (void)reader;
+    (void)bytes;
+    return 0;
+}
+
+int
 mp_rss_read_peak(uint64_t *bytes)
 {
     mach_task_basic_info_data_t info;

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* Reads the line "VmHWM:\t   12345 kB\n" from one line of text.
- * Returns 0, ENODATA if `line` is another one, or EBADMSG if it isn't of this form. */
+ * Returns 0, ENODATA if `line` is another one or the number is 0, or EBADMSG if it
+ * isn't of this form. */
 int mp_status_parse_peak(const char *line, size_t length, uint64_t *bytes);
 
 #endif

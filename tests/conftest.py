@@ -1,6 +1,8 @@
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import memprobe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+FAULTS = CHECKOUT / "tests" / "faults"
 
 
 def pytest_sessionstart():
@@ -57,3 +60,46 @@ def run_python(tmp_path):
         return result.stdout
 
     return run
+
+
+@pytest.fixture
+def run_fault(run_python):
+    """Run Python code, which finds the modules of tests/faults/, as run_python does.
+
+    *package* is a folder with another build of memprobe, *preload* a library.
+    """
+
+    def run(code, *, package=None, preload=None, env=None, timeout=60, **options):
+        path = [package, FAULTS, os.environ.get("PYTHONPATH")]
+        path = os.pathsep.join(str(folder) for folder in path if folder)
+        env = {"PYTHONPATH": path, **(env or {})}
+        if preload is not None:
+            others = os.environ.get("LD_PRELOAD", "").split()
+            env["LD_PRELOAD"] = " ".join([*others, str(preload)])
+        return run_python(code, env=env, timeout=timeout, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def compile_c():
+    """Compile C files of this system into a library or a program."""
+    compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc")
+    command = compiler.split()
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]}")
+
+    def compile_to(target, *arguments):
+        build = [*command, "-std=gnu11", "-g", "-O2", "-Wall", "-Wextra", "-Werror"]
+        build += [*arguments, "-o", target]
+        subprocess.run(build, check=True, timeout=120)
+        return target
+
+    return compile_to
+
+
+@pytest.fixture(scope="session")
+def lying_files(compile_c, tmp_path_factory):
+    """A library to preload, whose pread and open lie; see faults/lying_files.c."""
+    library = tmp_path_factory.mktemp("lying") / "lying_files.so"
+    return compile_c(library, "-shared", "-fPIC", FAULTS / "lying_files.c", "-ldl")

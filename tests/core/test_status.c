@@ -38,6 +38,13 @@ test_passes_over_other_lines(void)
 }
 
 static void
+test_no_peak_is_no_reading(void)
+{
+    uint64_t bytes;
+    CHECK(parse("VmHWM:\t       0 kB\n", &bytes) == ENODATA);
+}
+
+static void
 test_refuses_a_line_that_is_not_the_kernels(void)
 {
     static const char *const cases[] = {
@@ -61,6 +68,7 @@ main(void)
 {
     test_reads_the_peak();
     test_passes_over_other_lines();
+    test_no_peak_is_no_reading();
     test_refuses_a_line_that_is_not_the_kernels();
     return 0;
 }
