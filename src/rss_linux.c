@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +13,9 @@
 
 const char mp_rss_source[] = "/proc/self/statm";
 const char mp_rss_peak_source[] = "/proc/self/status";
+
+/* From <linux/magic.h>, which musl doesn't come with. */
+#define PROC_SUPER_MAGIC 0x9fa0
 
 /* The thread that calls; "self" is the process, whose files say nothing about memory
  * once its main thread has ended (its mm is gone, fs/proc/array.c), though others live
