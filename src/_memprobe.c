@@ -413,7 +413,7 @@ spread(PyObject *Py_UNUSED(module), PyObject *argument)
     if (samples == NULL) {
         return NULL;
     }
-    struct mp_spread found = mp_probe_spread(samples, room);
+    struct mp_spread found = mp_probe_spread(samples, room, wanted);
     PyObject *list = PyList_New((Py_ssize_t)found.count);
     for (uint64_t i = 0; list != NULL && i < found.count; i++) {
         PyObject *bytes = PyLong_FromUnsignedLongLong(samples[i].bytes);

@@ -318,19 +318,23 @@ mp_probe_copy(struct mp_sample *to, uint64_t room)
 }
 
 struct mp_spread
-mp_probe_spread(struct mp_sample *to, uint64_t room)
+mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted)
 {
     struct state *state = ready_state();
     mp_lock_acquire(&state->lock);
     const struct mp_ring *ring = &state->ring;
     uint64_t stored = mp_ring_stored(ring);
+    if (wanted > room && stored > room) {
+        /* They came after the room was made, and would be forgotten unseen. */
+        stored = room;
+    }
     struct mp_spread spread = {
         .count = stored < room ? stored : room,
         .overwritten = mp_ring_overwritten(ring),
-        .end = ring->taken,
+        .end = ring->oldest + stored,
     };
     if (spread.count == 1) {
-        to[0] = mp_ring_at(ring, ring->taken - 1);
+        to[0] = mp_ring_at(ring, spread.end - 1);
     }
     for (uint64_t i = 0; spread.count > 1 && i < spread.count; i++) {
         uint64_t index = i * (stored - 1) / (spread.count - 1);

@@ -73,8 +73,9 @@ void mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *t
 uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
 
 /* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
- * them; if room is 1, the newest. */
-struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room);
+ * them; if room is 1, the newest. If more are wanted than there is room for, that is
+ * all samples up to an end before which there are as many. */
+struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted);
 
 /* Forgets the samples before the one of this number, as in mp_ring_forget. */
 void mp_probe_forget(uint64_t number);

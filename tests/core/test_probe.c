@@ -43,10 +43,33 @@ test_samples_are_stored_in_order(void)
         CHECK(samples[i - 1].ns <= samples[i].ns);
     }
     CHECK(samples[99].bytes == bytes);
-    struct mp_spread spread = mp_probe_spread(samples, 3);
+    struct mp_spread spread = mp_probe_spread(samples, 3, 3);
     CHECK(spread.count == 3 && spread.overwritten == 0);
     mp_probe_forget(spread.end);
     CHECK(mp_probe_copy(samples, 100) == 0);
+}
+
+/* As when samples come between the counting and the copying. */
+static void
+test_a_spread_of_all_ends_where_its_room_does(void)
+{
+    uint64_t bytes, stored, overwritten;
+    struct mp_totals totals;
+    struct mp_sample samples[10], all[10];
+    for (int i = 0; i < 10; i++) {
+        CHECK(mp_probe_sample(&bytes) == 0);
+    }
+    CHECK(mp_probe_copy(all, 10) == 10);
+    struct mp_spread spread = mp_probe_spread(samples, 7, 8);
+    CHECK(spread.count == 7 && memcmp(samples, all, sizeof *all * 7) == 0);
+    mp_probe_forget(spread.end);
+    mp_probe_stats(&stored, &overwritten, &totals);
+    CHECK(stored == 3 && overwritten == 0);
+    CHECK(mp_probe_spread(samples, 1, 5).count == 1 && samples[0].ns == all[7].ns);
+    spread = mp_probe_spread(samples, 10, 10);
+    CHECK(spread.count == 3 && memcmp(samples, all + 7, sizeof *all * 3) == 0);
+    mp_probe_forget(spread.end);
+    CHECK(mp_probe_copy(samples, 10) == 0);
 }
 
 static void
@@ -95,6 +118,7 @@ main(void)
     test_a_reading_rises_with_touched_memory();
     test_the_peak_is_not_below_any_reading();
     test_samples_are_stored_in_order();
+    test_a_spread_of_all_ends_where_its_room_does();
     test_a_capacity_without_memory_changes_nothing();
     test_a_sample_that_comes_too_soon_is_not_stored();
     return 0;
