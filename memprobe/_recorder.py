@@ -25,7 +25,7 @@ def record(
 ) -> None:
     """Keep the ring in a file in *directory*; store a sample every *interval* seconds.
 
-    The file, ``<pid>-<milliseconds since 1970>.memprobe``, outlives the process,
+    The file, ``<pid>-<microseconds since 1970>.memprobe``, outlives the process,
     whatever ends that; ``python -m memprobe show`` reads it. Only its owner may read
     it. Samples that the ring holds move along, a running sampler is taken over. A
     forked child gets a file of its own, one interval after the fork. *keep* removes

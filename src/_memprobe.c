@@ -554,9 +554,8 @@ stop_sampling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(before_fork_doc,
-             "_before_fork($module, in_main_thread, /)\n--\n\n"
-             "Pause the sampler: os.fork() warns of threads.");
+PyDoc_STRVAR(before_fork_doc, "_before_fork($module, in_main_thread, /)\n--\n\n"
+                              "Pause the sampler: os.fork() warns of threads.");
 
 static PyObject *
 before_fork(PyObject *module, PyObject *in_main_thread)
@@ -578,8 +577,9 @@ PyDoc_STRVAR(after_fork_doc,
              "_after_fork_in_parent($module, /)\n--\n\n"
              "Resume the sampler, a moment later where os.fork() would still warn.");
 
-/* Python 3.13 counts the threads after this hook. Pending calls are made after that, but
- * by the main thread. Of a fork in another thread Python warns anyway, because of that. */
+/* Python 3.13 counts the threads after this hook. Pending calls are made after that,
+ * but by the main thread. Of a fork in another thread Python warns anyway, because of
+ * that. */
 static PyObject *
 after_fork_in_parent(PyObject *module, PyObject *Py_UNUSED(ignored))
 {

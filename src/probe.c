@@ -362,7 +362,7 @@ begin_recording(struct state *state)
     };
     int length = snprintf(state->record_path, sizeof state->record_path,
                           "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
-                          origin.pid, origin.wall_ns / 1000000);
+                          origin.pid, origin.wall_ns / 1000);
     if (length < 0 || (size_t)length >= sizeof state->record_path) {
         return ENAMETOOLONG;
     }
@@ -405,7 +405,9 @@ keep_recording(struct state *state, struct mp_sampler_own *own)
     if (state->record == NULL) {
         return;
     }
-    mp_file_hold(&own->hold, state->record_path);
+    if (!state->file.held) {
+        mp_file_hold(&own->hold, state->record_path);
+    }
     uint64_t mark;
     if (mp_rss_read_mark(&own->reader, &mark) == 0 &&
         mark > atomic_load(&state->record->peak)) {
@@ -448,7 +450,7 @@ mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
         return MP_RECORDING;
     }
     /* Before the lock, for which the thread may be waiting. */
-    mp_sampler_stop(&state->sampler);
+    mp_sampler_pause(&state->sampler);
     mp_lock_acquire(&state->record_control);
     int error = MP_RECORDING;
     if (!atomic_load(&recording_configured)) {
@@ -458,12 +460,14 @@ mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
         atomic_store(&recording_configured, error == 0);
     }
     mp_lock_release(&state->record_control);
-    if (error == 0) {
-        error =
-            mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
-        if (error != 0) {
-            (void)mp_probe_stop_recording();
-        }
+    if (error != 0) {
+        mp_sampler_resume(&state->sampler);
+        return error;
+    }
+    mp_sampler_stop(&state->sampler); /* what is paused can't be started */
+    error = mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
+    if (error != 0) {
+        (void)mp_probe_stop_recording();
     }
     return error;
 }
