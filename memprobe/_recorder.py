@@ -130,13 +130,15 @@ def _remove_old() -> None:
         return
     import contextlib
 
-    from memprobe._record import is_running, names
+    from memprobe._record import NotARecord, has_ended, names
 
-    ended = [
-        path
-        for path in (os.path.join(_directory, name) for name in names(_directory))
-        if not is_running(path)
-    ]
+    ended = []
+    for name in names(_directory):
+        path = os.path.join(_directory, name)
+        # What can't be read, or is no record, isn't ours to remove.
+        with contextlib.suppress(OSError, NotARecord):
+            if has_ended(path):
+                ended.append(path)
     for path in ended[: max(0, len(ended) - _keep)]:
         with contextlib.suppress(OSError):  # another recorded process was faster
             os.unlink(path)
