@@ -295,16 +295,39 @@ mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals
     mp_lock_release(&state->lock);
 }
 
-uint64_t
-mp_probe_copy(struct mp_sample *to, uint64_t room)
+static uint64_t
+copy(struct mp_sample *to, uint64_t room, bool forgotten)
 {
     struct state *state = ready_state();
     mp_lock_acquire(&state->lock);
-    uint64_t stored = mp_ring_stored(&state->ring);
-    uint64_t count = stored < room ? stored : room;
-    mp_ring_copy(&state->ring, state->ring.taken - count, count, to);
+    const struct mp_ring *ring = &state->ring;
+    uint64_t there = ring->taken - (forgotten ? mp_ring_held(ring) : ring->oldest);
+    uint64_t count = there < room ? there : room;
+    mp_ring_copy(ring, ring->taken - count, count, to);
     mp_lock_release(&state->lock);
     return count;
+}
+
+uint64_t
+mp_probe_copy(struct mp_sample *to, uint64_t room)
+{
+    return copy(to, room, false);
+}
+
+void
+mp_probe_held(uint64_t *held, uint64_t *older)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    *older = mp_ring_held(&state->ring);
+    *held = state->ring.taken - *older;
+    mp_lock_release(&state->lock);
+}
+
+uint64_t
+mp_probe_copy_held(struct mp_sample *to, uint64_t room)
+{
+    return copy(to, room, true);
 }
 
 struct mp_spread
