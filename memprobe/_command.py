@@ -13,6 +13,12 @@ RUN_USAGE = """
   memprobe run [options] script.py args...
   memprobe run [options] -m module args..."""
 
+SHOW_DESCRIPTION = """
+Shows what the recorder has written, of living processes and of those that have ended:
+of several files or a folder a table, one process a line, the largest first; of one file
+a chart, samples and figures.
+"""
+
 RUN_DESCRIPTION = """
 Runs a Python program as python itself would, and samples its RSS meanwhile. When it has
 ended, the samples, the peak and a chart go to standard error; the exit status is the
@@ -36,9 +42,8 @@ def main() -> None:
     run.add_argument(
         "--interval",
         type=_interval,
-        default=0.01,
         metavar="S",
-        help="seconds between two samples (0.01)",
+        help="seconds between two samples (0.01; with --record 1)",
     )
     run.add_argument(
         "--samples",
@@ -54,11 +59,59 @@ def main() -> None:
         metavar="FILE",
         help="draw a picture, .png or .svg (needs matplotlib)",
     )
+    run.add_argument(
+        "--record",
+        metavar="DIR",
+        help="also record into this folder, with all Python programs that it starts",
+    )
     run.add_argument("-m", dest="module", action="store_true", help="run a module")
     run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     run.set_defaults(command=_run, parser=run)
+    show = commands.add_parser(
+        "show",
+        help="show what the recorder has written",
+        description=SHOW_DESCRIPTION,
+        allow_abbrev=False,
+    )
+    show.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
+    show.add_argument("--csv", metavar="FILE", help="write all samples as CSV")
+    show.add_argument(
+        "--plot",
+        type=_picture,
+        metavar="FILE",
+        help="draw all in one picture, .png or .svg (needs matplotlib)",
+    )
+    output = show.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print JSON instead")
+    output.add_argument(
+        "--follow", action="store_true", help="show it anew every second, until Ctrl-C"
+    )
+    show.set_defaults(command=_show, parser=show)
     options = parser.parse_args()
     options.command(options)
+
+
+def _show(options: argparse.Namespace) -> None:
+    if options.follow and (options.csv or options.plot):
+        options.parser.error("--follow goes with neither --csv nor --plot")
+    _check_output_files(options)
+
+    from memprobe._show import follow, show
+
+    try:
+        if options.follow:
+            follow(options.paths)
+        sound = show(
+            options.paths, csv=options.csv, plot=options.plot, as_json=options.json
+        )
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read this has seen enough. Nothing is to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0 if sound else 1)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -67,17 +120,18 @@ def _run(options: argparse.Namespace) -> None:
         del program[0]
     if not program:
         options.parser.error(f"no {'module' if options.module else 'script'} to run")
-    for option, path in (("--csv", options.csv), ("--plot", options.plot)):
-        if path is not None:
-            _must_be_writable(option, path)
-    if options.plot is not None:
-        _must_be_able_to_plot()
+    _check_output_files(options)
 
     # All that is needed after the program is imported before it: there may be modules
     # of the same names beside the program.
+    from memprobe._recorder import record_throughout, record_what_it_starts
     from memprobe._report import Report
     from memprobe._run import run
     from memprobe._sampling import sample_throughout
+
+    interval = options.interval
+    if interval is None:
+        interval = 0.01 if options.record is None else 1.0
 
     report = Report(
         title=f"-m {program[0]}" if options.module else program[0],
@@ -89,11 +143,23 @@ def _run(options: argparse.Namespace) -> None:
     def before() -> None:
         try:
             report.start()
-            sample_throughout(options.interval)
+            if options.record is None:
+                sample_throughout(interval)
+            else:
+                record_throughout(options.record, interval)
+                record_what_it_starts(options.record, interval)
         except OSError as error:
             _fail(f"cannot sample: {error}")
 
     run(program, as_module=options.module, before=before, not_found=report.cancel)
+
+
+def _check_output_files(options: argparse.Namespace) -> None:
+    for option, path in (("--csv", options.csv), ("--plot", options.plot)):
+        if path is not None:
+            _must_be_writable(option, path)
+    if options.plot is not None:
+        _must_be_able_to_plot()
 
 
 def _fail(message: str) -> "NoReturn":

@@ -5,7 +5,7 @@ import operator
 import os
 import sys
 
-from memprobe import _memprobe
+from memprobe import _memprobe, _sampling
 from memprobe._sampling import pause_around_forks
 
 TYPE_CHECKING = False
@@ -43,6 +43,8 @@ def record(
     if "\0" in path:
         raise ValueError(f"directory must be without NUL, not {directory!r}")
     wanted = None if keep is None else _checked_keep(keep)
+    if _sampling.recorded_throughout:
+        return
     _follow_forks()
     argv = b"".join(os.fsencode(argument) + b"\0" for argument in sys.orig_argv)
     limit = memory_limit() or 0
@@ -58,8 +60,28 @@ def stop_recording() -> None:
     The samples stay in the ring too. The end of the interpreter does the same. Does
     nothing if nothing is recorded.
     """
+    if _sampling.recorded_throughout:
+        return
     _memprobe._stop_recording()
     atexit.unregister(_memprobe._stop_recording)
+
+
+def record_throughout(directory: str, interval: float) -> None:
+    """Start the recorder of `memprobe run --record`, which the program can't stop."""
+    record(directory, interval)
+    _sampling.recorded_throughout = True
+
+
+def record_what_it_starts(directory: str, interval: float) -> None:
+    """Let Python programs that this process starts be recorded too.
+
+    _startup/sitecustomize.py does that, if the environment is passed on to them.
+    """
+    startup = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
+    paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["MEMPROBE_RECORD"] = os.path.abspath(directory)
+    os.environ["MEMPROBE_RECORD_INTERVAL"] = str(interval)
 
 
 def memory_limit() -> "int | None":

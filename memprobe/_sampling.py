@@ -17,6 +17,10 @@ _pauses_around_forks = False
 _interval_throughout: "SupportsFloat | SupportsIndex | None" = None
 _program_samples = False
 
+# Under `memprobe run --record`, and in what the program starts: what samples or records
+# itself finds it done already.
+recorded_throughout = False
+
 
 def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
     """Start a thread that stores a sample every *interval* seconds, the first at once.
@@ -28,6 +32,8 @@ def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
     interval, OSError if no thread can be started.
     """
     global _program_samples
+    if recorded_throughout:
+        return
     if _interval_throughout is None or _program_samples:
         _start(interval)
         return
@@ -64,6 +70,8 @@ def stop_sampling() -> None:
 def sample_throughout(interval: "SupportsFloat | SupportsIndex") -> None:
     """Start the sampler of `memprobe run`."""
     global _interval_throughout
+    if recorded_throughout:
+        return
     _start(interval)
     _interval_throughout = interval
     if hasattr(os, "register_at_fork"):
