@@ -34,15 +34,19 @@ def memdump(samples: "SupportsIndex" = 10, file: "_Writer | None" = None) -> Non
         return  # a program without standard output, such as a daemon
     if not callable(getattr(out, "write", None)):
         raise TypeError(f"file must have a write() method, not {file!r}")
+    print_samples(picked, overwritten, out)
+    gc.collect()
+    print(f"- rss (end): {mem_rss()}.", file=out)
+    _forget(end)
+
+
+def print_samples(picked: "list[int]", overwritten: int, out: "_Writer") -> None:
     if picked:
         print("- rss (sample):", file=out)
         for rss in picked:
             print(f"-    > {humanbytes(rss)},", file=out)
         if overwritten:
             print(f"- rss (overwritten): {overwritten} older samples.", file=out)
-    gc.collect()
-    print(f"- rss (end): {mem_rss()}.", file=out)
-    _forget(end)
 
 
 def sample(x: "Sequence[_T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "list[_T]":

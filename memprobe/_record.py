@@ -1,12 +1,13 @@
-"""The recorder's files, for those who read them. src/record.h has their layout."""
+"""The recorder's files, for those who read them. src/record.h has their layout.
+
+A file may be anybody's: nothing that it says is believed unless it fits the rest.
+"""
 
 import os
 import re
+import stat
 import struct
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import BinaryIO
+import time
 
 MAGIC = b"memprobe"
 VERSION = 1
@@ -17,11 +18,25 @@ STATE = struct.Struct("<QQQQQQQqQqQ")
 SAMPLE = struct.Struct("<qQ")
 ARGV_BYTES = 2048
 
-_NAME = re.compile(r"\d+-(\d+)\.memprobe")
+# All samples of a ring of the default capacity. A sparse file can claim any number.
+MOST = 65536
+
+_NAME = re.compile(r"[0-9]+-([0-9]+)\.memprobe")
 _SEQUENCE = struct.Struct("<Q")
 _SEQUENCE_OFFSET = HEADER.size - _SEQUENCE.size
+_ENDED = struct.Struct("<I")
+_ENDED_OFFSET = 72
 _ARGV_OFFSET = HEADER.size + 2 * STATE.size
 _TRIES = 1000
+# What clear() may undo: then the ring no longer knows the time of its last sample.
+_UNORDERED_NS = 1_000_000_000
+_OPEN_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)  # a FIFO without a writer
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 
 
 class NotARecord(ValueError):
@@ -31,53 +46,62 @@ class NotARecord(ValueError):
 class Record:
     """What a file says: times in seconds since 1970, memory in bytes.
 
-    *count* to *mean* are over everything that was recorded, *samples* are those that
-    are still in the file, oldest first. *state* is running, exited or killed.
+    *count* to *seconds* are over everything that was recorded; without samples all but
+    *count* and *seconds* are None. *stored* samples are still in the file; *samples*
+    are these, oldest first, or an even spread of them. *state* is running, exited or
+    killed.
     """
 
-    def __init__(self, path: str, file: "BinaryIO") -> None:
-        size = os.fstat(file.fileno()).st_size
-        header = file.read(HEADER_BYTES)
-        if header[: len(MAGIC)] != MAGIC:
-            raise NotARecord("not a file of memprobe's recorder")
-        if len(header) < HEADER_BYTES:
-            raise NotARecord("the file ends within its header")
-        fields = HEADER.unpack_from(header)
-        _, version, header_bytes, self.pid, wall_ns, monotonic_ns, *rest = fields
-        interval_ns, self.capacity, memory_limit, peak, ended, argv_bytes, _ = rest
-        if version != VERSION or header_bytes != HEADER_BYTES:
-            raise NotARecord(f"version {version} of the format; this reads {VERSION}")
-        if (
-            size != HEADER_BYTES + self.capacity * SAMPLE.size
-            or argv_bytes > ARGV_BYTES
-        ):
-            raise NotARecord("the header doesn't fit the file")
-        self.path = path
-        self.started = wall_ns / 1e9
-        self.interval = interval_ns / 1e9
-        self.memory_limit = memory_limit or None
+    first: "int | None"
+    last: "int | None"
+    min: "int | None"
+    max: "int | None"
+    mean: "float | None"
+
+    def __init__(self, path: str, file: int, most: int) -> None:
+        header = _read_at(file, 0, HEADER_BYTES)
+        self.pid, self.capacity, wall_ns, monotonic_ns, interval_ns = _checked(
+            header, os.fstat(file).st_size
+        )
+        limit, peak, _, argv_bytes, _ = HEADER.unpack_from(header)[8:]
         argv = header[_ARGV_OFFSET : _ARGV_OFFSET + argv_bytes]
-        self.argv = os.fsdecode(argv).split("\0")[:-1]
-        state, raw = _read_samples(file, self.capacity)
-        _, _, self.count, sum_low, sum_high, self.min, self.max = state[:7]
-        first_ns, self.first, last_ns, self.last = state[7:]
-        self.mean = (sum_high << 64 | sum_low) / max(self.count, 1)
-        self.seconds = (last_ns - first_ns) / 1e9
+        self.path = path
+        self.argv = os.fsdecode(argv.removesuffix(b"\0")).split("\0")
+        self.interval = interval_ns / 1e9
+        self.memory_limit: int | None = limit or None
+
+        state, self.stored, samples = _read_samples(file, self.capacity, most)
+        _, _, self.count, sum_low, sum_high, low, high = state[:7]
+        first_ns, first, last_ns, last = state[7:]
+        self.first = self.last = self.min = self.max = self.mean = None
+        self.peak: int | None = peak or None
+        self.seconds = 0.0
+        began_ns = monotonic_ns
+        if self.count > 0:
+            self.first, self.last, self.min, self.max = first, last, low, high
+            self.mean = (sum_high << 64 | sum_low) / self.count
+            self.peak = max(peak, high)
+            self.seconds = (last_ns - first_ns) / 1e9
+            began_ns = first_ns
+        self.started = (wall_ns + began_ns - monotonic_ns) / 1e9
         self.samples = [
-            ((wall_ns + ns - monotonic_ns) / 1e9, rss)
-            for ns, rss in SAMPLE.iter_unpack(raw)
+            ((wall_ns + ns - monotonic_ns) / 1e9, rss) for ns, rss in samples
         ]
-        self.peak = max(peak, self.max)
-        self.state = "exited" if ended else "running" if is_running(path) else "killed"
+        # Last: what the process wrote before it ended is read by then.
+        self.state = _state(path, file, self.pid)
 
 
-def read(path: str) -> Record:
+def read(path: str, most: int = MOST) -> Record:
     """Read a file of the recorder's, also while its process writes it.
 
-    Raises NotARecord, or OSError if it can't be read.
+    At most about *most* of its samples are read, evenly spread. Raises NotARecord, or
+    OSError if it can't be read.
     """
-    with open(path, "rb") as file:
-        return Record(path, file)
+    file = _open(path)
+    try:
+        return Record(path, file, most)
+    finally:
+        os.close(file)
 
 
 def names(directory: str) -> "list[str]":
@@ -90,75 +114,212 @@ def names(directory: str) -> "list[str]":
     return [name for _, name in sorted(found)]
 
 
-def is_running(path: str) -> bool:
-    """Return whether the process that records into this file is alive.
+def has_ended(path: str) -> bool:
+    """Return whether the process that recorded into this file has surely ended.
 
-    Its sampler holds a lock on the file; on Windows it has the file open, and lets
-    others read it only. Raises OSError if the file can't be read.
+    Raises NotARecord, or OSError if the file can't be read.
     """
-    if os.name == "nt":
-        try:
-            with open(path, "r+b"):
-                return False
-        except PermissionError:
-            return True
-    import fcntl
-
-    with open(path, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    file = _open(path)
+    try:
+        header = _read_at(file, 0, HEADER_BYTES)
+        pid = _checked(header, os.fstat(file).st_size)[0]
+        return not _is_held(path, file) and (_is_marked(file) or not _is_there(pid))
+    finally:
+        os.close(file)
 
 
-def _read_samples(file: "BinaryIO", capacity: int) -> "tuple[tuple[int, ...], bytes]":
-    """Return a whole state, and the samples that it counts as they lie in the file.
+def _open(path: str) -> int:
+    """Open a regular file; anything else might block, or act on being opened."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NotARecord("not a regular file")
+    file = os.open(path, _OPEN_FLAGS)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise NotARecord("not a regular file")
+    return file
 
-    The process may go on writing meanwhile. A state is whole if no other two came while
-    it was read; a sample is, if its slot was not the next one to be written afterwards.
+
+def _read_at(file: int, offset: int, count: int) -> bytes:
+    """Read so many bytes, or fewer at the end of the file."""
+    if hasattr(os, "pread"):
+        raw = os.pread(file, count, offset)
+        while len(raw) < count:
+            more = os.pread(file, count - len(raw), offset + len(raw))
+            if not more:
+                break
+            raw += more
+        return raw
+    os.lseek(file, offset, os.SEEK_SET)
+    raw = os.read(file, count)
+    while len(raw) < count and (more := os.read(file, count - len(raw))):
+        raw += more
+    return raw
+
+
+def _checked(header: bytes, size: int) -> "tuple[int, int, int, int, int]":
+    """Return pid, capacity, wall_ns, monotonic_ns and interval_ns of a sound header."""
+    if header[: len(MAGIC)] != MAGIC:
+        raise NotARecord("not a file of memprobe's recorder")
+    if len(header) < HEADER_BYTES:
+        raise NotARecord("the file ends within its header")
+    _, version, header_bytes, pid, wall_ns, *rest = HEADER.unpack_from(header)
+    monotonic_ns, interval_ns, capacity, _, _, ended, argv_bytes, _ = rest
+    if version != VERSION or header_bytes != HEADER_BYTES:
+        raise NotARecord(f"version {version} of the format; this reads {VERSION}")
+    if capacity == 0 or size != HEADER_BYTES + capacity * SAMPLE.size:
+        raise NotARecord("the header doesn't fit the file")
+    if (
+        not 0 < pid < 2**32
+        or min(wall_ns, monotonic_ns) < 0
+        or interval_ns <= 0
+        or ended > 1
+        or argv_bytes > ARGV_BYTES
+    ):
+        raise NotARecord("the header says what can't be")
+    return pid, capacity, wall_ns, monotonic_ns, interval_ns
+
+
+def _read_samples(
+    file: int, capacity: int, most: int
+) -> "tuple[tuple[int, ...], int, list[tuple[int, int]]]":
+    """Return a whole state, how many samples are stored, and these or a spread of them.
+
+    The process may go on writing meanwhile. A state is whole if no other came while it
+    was read; a sample is, if its slot was not the next one to be written afterwards.
     """
     state = _read_state(file)
     taken, base = state[0], state[1]
-    if not base <= taken or (taken > base and capacity == 0):
-        raise NotARecord("the header counts what can't be")
     oldest = max(base, taken - capacity)
-    raw = b"".join(
-        _read_slots(file, first % capacity, count)
-        for first, count in _runs(oldest, taken, capacity)
-    )
-    if len(raw) != (taken - oldest) * SAMPLE.size:
+    _check_state(state, taken - oldest)
+    stored = taken - oldest
+    every = max(1, -(-stored // most))
+    numbers = range(oldest, taken, every)
+    if every == 1:
+        raw = b"".join(
+            _read_slots(file, first % capacity, count)
+            for first, count in _runs(oldest, taken, capacity)
+        )
+    else:
+        raw = b"".join(_read_slots(file, n % capacity, 1) for n in numbers)
+    if len(raw) != len(numbers) * SAMPLE.size:
         raise NotARecord("the file ends within its samples")
     # Slot taken % capacity may be half written as soon as the state was read.
-    overwritten = _read_state(file)[0] + 1 - capacity - oldest
-    return state, raw[max(0, overwritten) * SAMPLE.size :] if overwritten > 0 else raw
+    whole = _read_state(file)[0] + 1 - capacity
+    samples = [
+        sample
+        for number, sample in zip(numbers, SAMPLE.iter_unpack(raw), strict=True)
+        if number >= whole
+    ]
+    if stored > 0 and (not samples or taken - 1 not in numbers):
+        samples.append((state[9], state[10]))  # the state knows the newest one anyway
+    return state, stored, _checked_samples(samples, state)
+
+
+def _check_state(state: "tuple[int, ...]", stored: int) -> None:
+    taken, base, count, sum_low, sum_high, low, high = state[:7]
+    first_ns, first, last_ns, last = state[7:]
+    summed = sum_high << 64 | sum_low
+    if not base <= taken or count < stored:
+        raise NotARecord("the header counts what can't be")
+    if count > 0 and not (
+        0 <= first_ns <= last_ns
+        and 0 < low <= min(first, last)
+        and max(first, last) <= high
+        and low * count <= summed <= high * count
+    ):
+        raise NotARecord("the header sums up what can't be")
+
+
+def _checked_samples(
+    samples: "list[tuple[int, int]]", state: "tuple[int, ...]"
+) -> "list[tuple[int, int]]":
+    low, high, before_ns, _, last_ns, _ = state[5:]
+    for i, (ns, rss) in enumerate(samples):
+        if not (before_ns - _UNORDERED_NS <= ns <= last_ns and low <= rss <= high):
+            raise NotARecord("its samples are damaged")
+        if ns < before_ns:
+            samples[i] = before_ns, rss
+        else:
+            before_ns = ns
+    return samples
 
 
 def _runs(oldest: int, taken: int, capacity: int) -> "list[tuple[int, int]]":
     """Split samples oldest ... taken - 1 where the ring begins anew."""
-    if oldest == taken:
-        return []
     until_end = min(taken - oldest, capacity - oldest % capacity)
     runs = [(oldest, until_end), (oldest + until_end, taken - oldest - until_end)]
     return [(first, count) for first, count in runs if count > 0]
 
 
-def _read_slots(file: "BinaryIO", slot: int, count: int) -> bytes:
-    file.seek(HEADER_BYTES + slot * SAMPLE.size)
-    return file.read(count * SAMPLE.size)
+def _read_slots(file: int, slot: int, count: int) -> bytes:
+    return _read_at(file, HEADER_BYTES + slot * SAMPLE.size, count * SAMPLE.size)
 
 
-def _read_state(file: "BinaryIO") -> "tuple[int, ...]":
+def _read_state(file: int) -> "tuple[int, ...]":
+    """Return a whole state.
+
+    The sequence is read before the states and once more after them. At a million
+    samples a second that fails every other time.
+    """
     for _ in range(_TRIES):
-        before = _read_sequence(file)
-        file.seek(HEADER.size + before % 2 * STATE.size)
-        raw = file.read(STATE.size)
-        if len(raw) == STATE.size and _read_sequence(file) == before:
-            return STATE.unpack(raw)
+        raw = _read_at(file, _SEQUENCE_OFFSET, _SEQUENCE.size + 2 * STATE.size)
+        if len(raw) < _SEQUENCE.size + 2 * STATE.size:
+            raise NotARecord("the file ends within its header")
+        before = raw[: _SEQUENCE.size]
+        if _read_at(file, _SEQUENCE_OFFSET, _SEQUENCE.size) == before:
+            which = before[0] % 2
+            return STATE.unpack_from(raw, _SEQUENCE.size + which * STATE.size)
     raise NotARecord("the header can't be read while it changes so fast")
 
 
-def _read_sequence(file: "BinaryIO") -> int:
-    file.seek(_SEQUENCE_OFFSET)
-    number: int = _SEQUENCE.unpack(file.read(_SEQUENCE.size))[0]
-    return number
+def _state(path: str, file: int, pid: int) -> str:
+    if _is_held(path, file):
+        return "running"
+    # Where the sampler's thread holds the file, a fork lets go of it for a moment, and
+    # stop_recording() a moment before the mark.
+    if not _is_marked(file) and _is_there(pid):
+        time.sleep(0.02)
+        if _is_held(path, file):
+            return "running"
+    return "exited" if _is_marked(file) else "killed"
+
+
+def _is_held(path: str, file: int) -> bool:
+    """Return whether the process that records into this file holds it.
+
+    It has locked it; on Windows it has the file open, and lets others read it only.
+    """
+    if os.name == "nt":
+        try:
+            os.close(os.open(path, os.O_RDWR))
+        except PermissionError:
+            return True
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _is_marked(file: int) -> bool:
+    raw = _read_at(file, _ENDED_OFFSET, _ENDED.size)
+    return raw != bytes(_ENDED.size)
+
+
+def _is_there(pid: int) -> bool:
+    """Return whether there is a process of that number, on Windows always False."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True

@@ -5,7 +5,7 @@ import operator
 import os
 import sys
 
-from memprobe import _memprobe
+from memprobe import _memprobe, _sampling
 from memprobe._sampling import pause_around_forks
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def record(
 ) -> None:
     """Keep the ring in a file in *directory*; store a sample every *interval* seconds.
 
-    The file, ``<pid>-<milliseconds since 1970>.memprobe``, outlives the process,
+    The file, ``<pid>-<microseconds since 1970>.memprobe``, outlives the process,
     whatever ends that; ``python -m memprobe show`` reads it. Only its owner may read
     it. Samples that the ring holds move along, a running sampler is taken over. A
     forked child gets a file of its own, one interval after the fork. *keep* removes
@@ -43,6 +43,8 @@ def record(
     if "\0" in path:
         raise ValueError(f"directory must be without NUL, not {directory!r}")
     wanted = None if keep is None else _checked_keep(keep)
+    if _sampling.recorded_throughout:
+        return
     _follow_forks()
     argv = b"".join(os.fsencode(argument) + b"\0" for argument in sys.orig_argv)
     limit = memory_limit() or 0
@@ -58,8 +60,28 @@ def stop_recording() -> None:
     The samples stay in the ring too. The end of the interpreter does the same. Does
     nothing if nothing is recorded.
     """
+    if _sampling.recorded_throughout:
+        return
     _memprobe._stop_recording()
     atexit.unregister(_memprobe._stop_recording)
+
+
+def record_throughout(directory: str, interval: float) -> None:
+    """Start the recorder of `memprobe run --record`, which the program can't stop."""
+    record(directory, interval)
+    _sampling.recorded_throughout = True
+
+
+def record_what_it_starts(directory: str, interval: float) -> None:
+    """Let Python programs that this process starts be recorded too.
+
+    _startup/sitecustomize.py does that, if the environment is passed on to them.
+    """
+    startup = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
+    paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["MEMPROBE_RECORD"] = os.path.abspath(directory)
+    os.environ["MEMPROBE_RECORD_INTERVAL"] = str(interval)
 
 
 def memory_limit() -> "int | None":
@@ -130,13 +152,15 @@ def _remove_old() -> None:
         return
     import contextlib
 
-    from memprobe._record import is_running, names
+    from memprobe._record import NotARecord, has_ended, names
 
-    ended = [
-        path
-        for path in (os.path.join(_directory, name) for name in names(_directory))
-        if not is_running(path)
-    ]
+    ended = []
+    for name in names(_directory):
+        path = os.path.join(_directory, name)
+        # What can't be read, or is no record, isn't ours to remove.
+        with contextlib.suppress(OSError, NotARecord):
+            if has_ended(path):
+                ended.append(path)
     for path in ended[: max(0, len(ended) - _keep)]:
         with contextlib.suppress(OSError):  # another recorded process was faster
             os.unlink(path)

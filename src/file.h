@@ -11,6 +11,7 @@ struct mp_file {
     void *pages;
     size_t bytes;
     void *handle; /* Windows: open as long as it is mapped */
+    bool held;    /* others see that this process lives: no mp_file_hold is needed */
 };
 
 /* All zeros: none. */
@@ -21,9 +22,9 @@ struct mp_file_hold {
 };
 
 /* Creates a file that only its owner may read and write, with space for all its bytes,
- * and maps it, resident; a forked child doesn't have the mapping. Never follows a link,
- * never takes a file that is there. Returns 0 or an errno (Windows: GetLastError()); on
- * failure there is no file. The path is UTF-8 on Windows. */
+ * and maps it, resident and locked; a forked child doesn't have the mapping. Never
+ * follows a link, never takes a file that is there. Returns 0 or an errno (Windows:
+ * GetLastError()); on failure there is no file. The path is UTF-8 on Windows. */
 int mp_file_create(struct mp_file *file, const char *path, size_t bytes);
 
 /* Unmaps the file; what was written stays in it. */

@@ -43,6 +43,21 @@ map_file(struct mp_file *file, int fd, size_t bytes)
     return 0;
 }
 
+/* Has somebody locked the file? */
+static bool
+is_held(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return held;
+}
+
+/* The lock belongs to the open file, which on Linux the mapping keeps open: so the file
+ * is held from its first moment on, also while the sampler pauses. On overlayfs and
+ * macOS it isn't: close() ends the lock, and the sampler's thread takes it anew. */
 int
 mp_file_create(struct mp_file *file, const char *path, size_t bytes)
 {
@@ -51,6 +66,7 @@ mp_file_create(struct mp_file *file, const char *path, size_t bytes)
     if (fd < 0) {
         return errno;
     }
+    bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
     int error = reserve(fd, bytes);
     if (error == 0) {
         error = map_file(file, fd, bytes);
@@ -59,6 +75,7 @@ mp_file_create(struct mp_file *file, const char *path, size_t bytes)
         (void)unlink(path);
     }
     (void)close(fd);
+    file->held = error == 0 && locked && is_held(path);
     return error;
 }
 

@@ -21,6 +21,7 @@ map_file(struct mp_file *file, size_t bytes)
     (void)CloseHandle(mapping);
     if (error == 0) {
         file->bytes = bytes;
+        file->held = true;
         memset(file->pages, 0, bytes);
     }
     return error;

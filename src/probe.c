@@ -305,16 +305,39 @@ mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals
     mp_lock_release(&state->lock);
 }
 
-uint64_t
-mp_probe_copy(struct mp_sample *to, uint64_t room)
+static uint64_t
+copy(struct mp_sample *to, uint64_t room, bool forgotten)
 {
     struct state *state = ready_state();
     mp_lock_acquire(&state->lock);
-    uint64_t stored = mp_ring_stored(&state->ring);
-    uint64_t count = stored < room ? stored : room;
-    mp_ring_copy(&state->ring, state->ring.taken - count, count, to);
+    const struct mp_ring *ring = &state->ring;
+    uint64_t there = ring->taken - (forgotten ? mp_ring_held(ring) : ring->oldest);
+    uint64_t count = there < room ? there : room;
+    mp_ring_copy(ring, ring->taken - count, count, to);
     mp_lock_release(&state->lock);
     return count;
+}
+
+uint64_t
+mp_probe_copy(struct mp_sample *to, uint64_t room)
+{
+    return copy(to, room, false);
+}
+
+void
+mp_probe_held(uint64_t *held, uint64_t *older)
+{
+    struct state *state = ready_state();
+    mp_lock_acquire(&state->lock);
+    *older = mp_ring_held(&state->ring);
+    *held = state->ring.taken - *older;
+    mp_lock_release(&state->lock);
+}
+
+uint64_t
+mp_probe_copy_held(struct mp_sample *to, uint64_t room)
+{
+    return copy(to, room, true);
 }
 
 struct mp_spread
@@ -376,7 +399,7 @@ begin_recording(struct state *state)
     };
     int length = snprintf(state->record_path, sizeof state->record_path,
                           "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
-                          origin.pid, origin.wall_ns / 1000000);
+                          origin.pid, origin.wall_ns / 1000);
     if (length < 0 || (size_t)length >= sizeof state->record_path) {
         return ENAMETOOLONG;
     }
@@ -419,7 +442,9 @@ keep_recording(struct state *state, struct mp_sampler_own *own)
     if (state->record == NULL) {
         return;
     }
-    mp_file_hold(&own->hold, state->record_path);
+    if (!state->file.held) {
+        mp_file_hold(&own->hold, state->record_path);
+    }
     uint64_t mark;
     if (mp_rss_read_mark(&own->reader, &mark) == 0 &&
         mark > atomic_load(&state->record->peak)) {
@@ -462,7 +487,7 @@ mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
         return MP_RECORDING;
     }
     /* Before the lock, for which the thread may be waiting. */
-    mp_sampler_stop(&state->sampler);
+    mp_sampler_pause(&state->sampler);
     mp_lock_acquire(&state->record_control);
     int error = MP_RECORDING;
     if (!atomic_load(&recording_configured)) {
@@ -472,12 +497,14 @@ mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
         atomic_store(&recording_configured, error == 0);
     }
     mp_lock_release(&state->record_control);
-    if (error == 0) {
-        error =
-            mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
-        if (error != 0) {
-            (void)mp_probe_stop_recording();
-        }
+    if (error != 0) {
+        mp_sampler_resume(&state->sampler);
+        return error;
+    }
+    mp_sampler_stop(&state->sampler); /* what is paused can't be started */
+    error = mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
+    if (error != 0) {
+        (void)mp_probe_stop_recording();
     }
     return error;
 }

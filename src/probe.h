@@ -72,6 +72,14 @@ void mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *t
 /* Copies the newest stored samples, at most `room`, oldest first. Returns how many. */
 uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
 
+/* How many samples the ring's slots hold, also those that are forgotten, and how many
+ * older ones this process has taken. */
+void mp_probe_held(uint64_t *held, uint64_t *older);
+
+/* Copies the newest samples that are held, at most `room`, oldest first. Returns how
+ * many. */
+uint64_t mp_probe_copy_held(struct mp_sample *to, uint64_t room);
+
 /* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
  * them; if room is 1, the newest. If more are wanted than there is room for, that is
  * all samples up to an end before which there are as many. */

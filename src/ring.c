@@ -49,7 +49,7 @@ void
 mp_ring_copy(const struct mp_ring *ring, uint64_t number, uint64_t count,
              struct mp_sample *to)
 {
-    assert(ring->oldest <= number && number + count <= ring->taken);
+    assert(mp_ring_held(ring) <= number && number + count <= ring->taken);
     if (count == 0) {
         return;
     }
@@ -83,12 +83,17 @@ void
 mp_ring_move(struct mp_ring *ring, struct mp_sample *slots, uint64_t capacity)
 {
     assert(capacity > 0);
-    if (mp_ring_stored(ring) > capacity) {
-        ring->oldest = ring->taken - capacity;
+    uint64_t first = mp_ring_held(ring);
+    if (ring->taken - first > capacity) {
+        first = ring->taken - capacity;
     }
-    for (uint64_t i = ring->oldest; i < ring->taken; i++) {
-        slots[i % capacity] = mp_ring_at(ring, i);
+    for (uint64_t i = first; i < ring->taken; i++) {
+        slots[i % capacity] = ring->slots[i % ring->capacity];
     }
+    if (ring->oldest < first) {
+        ring->oldest = first;
+    }
+    ring->moved = first;
     ring->slots = slots;
     ring->capacity = capacity;
     ring->next = ring->taken % capacity;

@@ -36,6 +36,7 @@ struct mp_ring {
     uint64_t taken;  /* how many samples ever came: only grows */
     uint64_t oldest; /* number of the oldest sample that is still stored */
     uint64_t start;  /* number of the first sample that is not forgotten */
+    uint64_t moved;  /* number of the first sample that was put into these slots */
     uint64_t next;   /* taken % capacity: a division would cost as much as the push */
     struct mp_totals totals;
 };
@@ -54,6 +55,14 @@ mp_ring_overwritten(const struct mp_ring *ring)
     return ring->oldest - ring->start;
 }
 
+/* Number of the oldest sample that a slot still holds, forgotten or not. */
+static inline uint64_t
+mp_ring_held(const struct mp_ring *ring)
+{
+    uint64_t room = ring->taken - ring->moved;
+    return room < ring->capacity ? ring->moved : ring->taken - ring->capacity;
+}
+
 /* Stores a sample, over the oldest one if the ring is full. A time stamp before that of
  * the last sample becomes that one: two threads may take theirs in one order and come
  * here in the other. */
@@ -62,7 +71,7 @@ void mp_ring_push(struct mp_ring *ring, int64_t ns, uint64_t bytes);
 /* The sample of that number; oldest <= number < taken. */
 struct mp_sample mp_ring_at(const struct mp_ring *ring, uint64_t number);
 
-/* Copies samples number ... number + count - 1, all of them stored, in this order. */
+/* Copies samples number ... number + count - 1, all of them held, in this order. */
 void mp_ring_copy(const struct mp_ring *ring, uint64_t number, uint64_t count,
                   struct mp_sample *to);
 
@@ -72,8 +81,8 @@ void mp_ring_copy(const struct mp_ring *ring, uint64_t number, uint64_t count,
  * alone). Does nothing if these samples are forgotten already. */
 void mp_ring_forget(struct mp_ring *ring, uint64_t number);
 
-/* Moves the newest samples that fit into other slots, which don't overlap the present
- * ones; the rest count as overwritten. capacity > 0. */
+/* Moves the newest samples that fit, forgotten ones included, into other slots, which
+ * don't overlap the present ones; the rest count as overwritten. capacity > 0. */
 void mp_ring_move(struct mp_ring *ring, struct mp_sample *slots, uint64_t capacity);
 
 #endif

@@ -165,12 +165,43 @@ test_moving_keeps_the_newest_that_fit(void)
     }
 }
 
+/* Checks that samples first ... last are held, forgotten or not, and nothing else. */
+static void
+check_held(const struct mp_ring *ring, uint64_t first, uint64_t last)
+{
+    struct mp_ring all = *ring;
+    all.oldest = mp_ring_held(ring);
+    check_stored(&all, first, last);
+}
+
+static void
+test_forgotten_samples_are_held_until_they_are_overwritten(void)
+{
+    struct mp_ring ring = new_ring(4);
+    push_numbers(&ring, 1, 3);
+    mp_ring_forget(&ring, UINT64_MAX);
+    check_held(&ring, 1, 3);
+    push_numbers(&ring, 4, 6);
+    check_held(&ring, 3, 6);
+    mp_ring_forget(&ring, UINT64_MAX);
+    move_ring(&ring, 3);
+    check_held(&ring, 4, 6);
+    move_ring(&ring, 8);
+    CHECK(mp_ring_stored(&ring) == 0 && mp_ring_overwritten(&ring) == 0);
+    check_held(&ring, 4, 6); /* the slots before them hold nothing */
+    push_numbers(&ring, 7, 30);
+    check_held(&ring, 23, 30);
+    check_stored(&ring, 23, 30);
+    free(ring.slots);
+}
+
 static void
 test_all_zeros_is_an_empty_ring(void)
 {
     struct mp_ring ring;
     memset(&ring, 0, sizeof ring);
     CHECK(mp_ring_stored(&ring) == 0 && mp_ring_overwritten(&ring) == 0);
+    CHECK(mp_ring_held(&ring) == 0);
     mp_ring_copy(&ring, 0, 0, NULL);
     mp_ring_forget(&ring, UINT64_MAX);
     move_ring(&ring, 3);
@@ -189,6 +220,7 @@ main(void)
     test_forgetting_keeps_what_came_later();
     test_forgetting_counts_later_samples_that_are_overwritten();
     test_moving_keeps_the_newest_that_fit();
+    test_forgotten_samples_are_held_until_they_are_overwritten();
     test_all_zeros_is_an_empty_ring();
     return 0;
 }
