@@ -106,7 +106,7 @@ assert folder == "None" or memprobe._memprobe.__file__.startswith(folder)
 def test_parent_and_child_each_read_their_own_rss(run_forks, kind):
     run_forks(
         """
-import os
+import os, select
 from forks import FORKS, end_child, start_child
 from readings import MIB, assert_right, grow, truth
 
@@ -139,7 +139,7 @@ def child():
     assert_right(memprobe.stats().first)
 
 pid = start_child(child, fork)
-os.read(child_has_read, 1)
+assert select.select([child_has_read], [], [], 20)[0], "the child has gone"
 assert_right()
 kept = grow(150)
 assert_right()
