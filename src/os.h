@@ -55,7 +55,8 @@ int64_t mp_wall_clock_ns(void);
  * in whatever way it was forked. Returns NULL if there is no memory. */
 void *mp_state_map(size_t bytes, bool *wiped);
 
-/* A number that a forked child doesn't share with its parent; at most 62 bits. */
+/* A number that a forked child doesn't share with its parent; at most 62 bits, of which
+ * the low 32 are the process's number. */
 uint64_t mp_process_id(void);
 
 /* Maps zeroed memory that is resident from the start, so that filling it doesn't look

@@ -389,7 +389,7 @@ begin_recording(struct state *state)
         return MP_NO_MEMORY;
     }
     struct mp_record_origin origin = {
-        .pid = mp_process_id(),
+        .pid = (uint32_t)mp_process_id(),
         .wall_ns = mp_wall_clock_ns(),
         .monotonic_ns = mp_clock_ns(),
         .interval_ns = what->interval_ns,

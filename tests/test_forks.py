@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent / "src"
 REFUSED = "-DMP_WIPEONFORK=-1"  # advice that no kernel takes; see src/os_linux.c
 
-libc = ctypes.CDLL(None)
+libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 by_number = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64", "riscv64", "ppc64le"),
     reason=f"the system calls' numbers on {platform.machine()} are not known here",
