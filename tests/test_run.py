@@ -209,7 +209,7 @@ ENDS = {
     "closed streams": "import sys; print('x'); sys.stdin.close()",
     "main is there": "import __main__, pickle\ndef f(): return 42\n"
     "print(__main__.f(), pickle.loads(pickle.dumps(f)) is f)",
-    "builtins": "print(__builtins__.len is len, __import__('builtins') is __builtins__)",
+    "builtins": "import builtins; print(__builtins__ is builtins, __builtins__.len)",
 }
 
 
