@@ -156,18 +156,14 @@ def _thinned(samples: "Samples", parts: int) -> "Samples":
         return samples
     start = samples[0][0]
     seconds = (samples[-1][0] - start) or 1.0
-    kept = [samples[0]]
-    part: list[tuple[float, int]] = []
-    number = 0
-    for sample in [*samples, (samples[-1][0] + seconds, 0)]:
-        this = int((sample[0] - start) / seconds * parts)
-        if this != number and part:
-            by_size = {min(part, key=_rss), max(part, key=_rss)}
-            kept.extend(sorted(by_size))
-            part = []
-        number = this
-        part.append(sample)
-    return [*kept, samples[-1]]
+    by_part: dict[int, list[tuple[float, int]]] = {}
+    for sample in samples:
+        part = int((sample[0] - start) / seconds * parts)
+        by_part.setdefault(part, []).append(sample)
+    kept = {samples[0], samples[-1]}
+    for part_of_samples in by_part.values():
+        kept |= {min(part_of_samples, key=_rss), max(part_of_samples, key=_rss)}
+    return sorted(kept)
 
 
 def _rss(sample: "tuple[float, int]") -> int:

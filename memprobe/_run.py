@@ -5,7 +5,7 @@ import io
 import os
 import runpy
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from importlib.util import MAGIC_NUMBER
 from marshal import loads
 
@@ -48,10 +48,16 @@ def run(
             _replace_first_path(lambda: os.path.dirname(os.path.realpath(path)))
             main = _new_main()
             main.__file__ = path
-            main.__loader__ = SourceFileLoader("__main__", path)
+            compiled = source[:4] == MAGIC_NUMBER
+            loader = SourcelessFileLoader if compiled else SourceFileLoader
+            main.__loader__ = loader("__main__", path)
             if sys.version_info < (3, 15):
                 main.__cached__ = None  # type: ignore[attr-defined, unused-ignore]
-            code = _code(source, path)
+            code: CodeType = (
+                loads(source[16:])
+                if compiled
+                else compile(source, path, "exec", dont_inherit=True)
+            )
             before()
             exec(code, main.__dict__)
     except SystemExit:
@@ -62,10 +68,9 @@ def run(
 
 
 def _absolute(path: str) -> str:
-    return os.path.join(os.getcwd(), path) if os.name == "posix" else _abspath(path)
-
-
-def _abspath(path: str) -> str:
+    # As Python has it: on POSIX "./" and "../" stay.
+    if os.name == "posix":
+        return os.path.join(os.getcwd(), path)
     return os.path.abspath(path)
 
 
@@ -89,13 +94,6 @@ def _read(path: str) -> bytes:
         reason = f"[Errno {error.errno}] {error.strerror}"
         print(f"memprobe: can't open file {path!r}: {reason}", file=sys.stderr)
         sys.exit(2)
-
-
-def _code(source: bytes, path: str) -> "CodeType":
-    if source[:4] == MAGIC_NUMBER:
-        code: CodeType = loads(source[16:])
-        return code
-    return compile(source, path, "exec", dont_inherit=True)
 
 
 def _replace_first_path(find: "Callable[[], str]", always: bool = False) -> None:
