@@ -99,6 +99,10 @@ def read(path: str, most: int = MOST) -> Record:
     """
     file = _open(path)
     try:
+        for _ in range(_TRIES // 10):
+            if any(_read_at(file, 0, len(MAGIC))) or not _is_held(path, file):
+                break
+            time.sleep(0.01)  # it is being created
         return Record(path, file, most)
     finally:
         os.close(file)

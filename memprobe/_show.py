@@ -44,14 +44,14 @@ def show(
     for problem in problems:
         print(f"memprobe: {problem}", file=sys.stderr)
     if records:
-        if as_json:
-            print_json(records)
-        else:
-            print_lines(_view(records, single, *terminal(sys.stdout)), sys.stdout)
         if csv is not None:
             _write(csv, write_csv_of_processes, records)
         if plot is not None:
             _write(plot, _plot, records)
+        if as_json:
+            print_json(records)
+        else:
+            print_lines(_view(records, single, *terminal(sys.stdout)), sys.stdout)
     elif as_json:
         print("[]")
     return not problems
