@@ -70,6 +70,7 @@ class Slot:
     def __init__(self, words: "memoryview[int]") -> None:
         self._words = words
         self._rows: dict[bytes, int] = {}
+        self._begun: list[int] = []
         self._lock = threading.Lock()  # of the threads of a pool of threads
 
     @property
@@ -110,24 +111,25 @@ class Slot:
         names = map(self._name, range(ROWS))
         self._rows = {name: row for row, name in enumerate(names) if name}
 
-    def begin(self, task: str) -> int:
-        """Note that a task begins; return what end() wants to know."""
+    def begin(self, task: str) -> None:
+        """Note that a task begins."""
         with self._lock:
-            outer = self._words[_RUNNING]
-            self._words[_RUNNING] = self._row_for(task) + 1
-            return outer
+            self._begun.append(self._row_for(task))
+            self._words[_RUNNING] = self._begun[-1] + 1
 
-    def end(self, task: str, outer: int, growth: int, rss: int, peak: int) -> None:
-        """Count a task that has ended, and what begin() said at its beginning."""
+    def end(self, task: str, growth: int, rss: int, peak: int) -> None:
+        """Count a task that was begun and has ended."""
         words = self._words
         with self._lock:
-            row = self._row(self._row_for(task))
+            number = self._row_for(task)
+            row = self._row(number)
             if words[row + _RUNS] == 0 or growth > words[row + _LARGEST]:
                 words[row + _LARGEST] = growth
             words[row + _GROWTH] += growth
             words[row + _RUNS] += 1
             words[_RSS], words[_PEAK] = rss, peak
-            words[_RUNNING] = outer
+            self._begun.remove(number)
+            words[_RUNNING] = self._begun[-1] + 1 if self._begun else 0
 
     def add_to(self, tasks: "dict[str, Figures]") -> None:
         """Add what the slot counted to the figures of each task."""

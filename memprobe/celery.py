@@ -12,7 +12,6 @@ import atexit
 import contextlib
 import io
 import math
-import operator
 import os
 
 from billiard import current_process, get_start_method
@@ -21,7 +20,7 @@ from celery.worker.control import inspect_command
 
 from memprobe._dump import memdump
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
-from memprobe._recorder import record, stop_recording
+from memprobe._recorder import checked_keep, record, stop_recording
 from memprobe._task_table import SLOTS, TABLE_BYTES, Figures, Slot, Table
 
 TYPE_CHECKING = False
@@ -60,7 +59,8 @@ def install(
     workers. In a worker:
 
     - Each task is sampled at its start and its end. What RSS grew by in between is
-      added up by the task's name, over all processes of the pool.
+      added up by the task's name, over all processes of the pool. Tasks that overlap
+      in one process, in threads or one inside another, count the same growth twice.
     - ``celery -A app inspect memprobe`` shows that, and RSS, peak and growth of each
       process of the pool. ``inspect memprobe bytes`` answers with plain numbers.
     - ``inspect memsample`` and ``inspect memdump`` are memprobe's.
@@ -72,13 +72,12 @@ def install(
     """
     path = None if directory is None else _checked_directory(directory)
     seconds = _checked_interval(interval)
-    if keep is not None:
-        keep = operator.index(keep)
+    wanted = None if keep is None else checked_keep(keep)
 
     def start_recording() -> None:
         if path is not None:
             with contextlib.suppress(RuntimeError):  # something else records already
-                record(path, seconds, keep=keep)
+                record(path, seconds, keep=wanted)
 
     def in_worker(sender: "Any", **_: object) -> None:
         if sender.app == app:
@@ -134,8 +133,8 @@ def _checked_directory(directory: "str | os.PathLike[str]") -> str:
 def _checked_interval(interval: "SupportsFloat | SupportsIndex") -> float:
     try:
         seconds = float(interval)
-    except TypeError:
-        raise TypeError(f"interval must be a number, not {interval!r}") from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"interval must be a number, not {interval!r}") from None
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"interval must be a number above 0, not {interval!r}")
     return seconds
@@ -193,18 +192,19 @@ def _before_task(task: "Any", **_: object) -> None:
     slot = _own_slot()
     if slot is not None:
         sample_mem()
+        before = rss()
+        slot.begin(task.name)
         # The request is this run's own, also with threads and with tasks in tasks.
-        task.request.memprobe_begun = (slot.begin(task.name), rss())
+        task.request.memprobe_before = before
 
 
 def _after_task(task: "Any", **_: object) -> None:
     slot = _own_slot()
-    begun = getattr(task.request, "memprobe_begun", None)
-    if slot is not None and begun is not None:
-        outer, before = begun
+    before = getattr(task.request, "memprobe_before", None)
+    if slot is not None and before is not None:
         sample_mem()
         after = rss()
-        slot.end(task.name, outer, after - before, after, peak_rss())
+        slot.end(task.name, after - before, after, peak_rss())
 
 
 def _inspect_memprobe(state: "Any", form: str = "table", **_: object) -> "Any":
