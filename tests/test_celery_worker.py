@@ -1,0 +1,344 @@
+"""Real Celery workers, with a real Redis between them and us."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from memprobe import _record
+
+pytest.importorskip("celery")
+pytest.importorskip("redis")
+if shutil.which("redis-server") is None:
+    pytest.skip("redis-server isn't installed", allow_module_level=True)
+if not hasattr(os, "fork"):
+    pytest.skip("Celery's prefork pool needs fork", allow_module_level=True)
+
+# A machine may be slow: this is for hanging, not for measuring.
+LIMIT = 60
+
+APP = """
+import os, signal
+from celery import Celery
+import memprobe.celery
+
+url = os.environ["BROKER"]
+app = Celery("shop", broker=url, backend=url)
+app.conf.broker_connection_retry_on_startup = True
+app.conf.worker_prefetch_multiplier = 1
+memprobe.celery.install(app, os.environ["RECORDS"], interval=0.1)
+kept = []
+
+@app.task
+def leak():
+    kept.append(b"x" * 5_000_000)
+
+@app.task
+def add(x, y):
+    return x + y
+
+@app.task
+def fail():
+    raise LookupError("on purpose")
+
+@app.task
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+FIGURES = """
+import json, sys
+from shop import app
+form, limit = sys.argv[1:]
+print(json.dumps(app.control.broadcast(
+    "memprobe", arguments={"form": form}, reply=True, timeout=20, limit=int(limit)
+)))
+"""
+
+RUN = """
+import sys
+from shop import app
+results = []
+for argument in sys.argv[1:]:
+    queue, name, count, *args = argument.split(",")
+    for _ in range(int(count)):
+        results.append(app.send_task("shop." + name, map(int, args), queue=queue))
+for result in results:
+    result.get(propagate=False, timeout=50)
+"""
+
+
+class Cluster:
+    """Three workers: a pool of three, one without a pool, one that renews its child."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.records = folder / "records"
+        self.records.mkdir()
+        (folder / "shop.py").write_text(APP)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.env = {
+            **os.environ,
+            "BROKER": f"redis://127.0.0.1:{port}/0",
+            "RECORDS": str(self.records),
+            "PYTHONPATH": str(folder),
+            "NO_COLOR": "1",
+        }
+        self.started = []
+        self.start("redis", "redis-server", *f"--port {port} --save".split(), "")
+        self.start_worker("three", "--pool prefork --concurrency 3")
+        missing = {"RECORDS": str(folder / "missing")}
+        self.start_worker("solo", "--pool solo", **missing)
+        self.start_worker("renewing", "--concurrency 1 --max-tasks-per-child 2")
+        deadline = time.monotonic() + LIMIT
+        while len(self.figures()) < 3:
+            assert time.monotonic() < deadline, self.logs()
+
+    def start(self, name, *command, **env):
+        with open(self.folder / f"{name}.log", "wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**self.env, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.started.append(process)
+
+    def start_worker(self, name, options, **env):
+        command = f"-m celery -A shop worker -n {name}@test -Q {name} {options}"
+        self.start(name, sys.executable, *command.split(), **env)
+
+    def logs(self):
+        return "".join(path.read_text() for path in self.folder.glob("*.log"))
+
+    def stop(self):
+        for process in reversed(self.started):  # the broker last
+            process.terminate()
+        for process in self.started:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def python(self, *arguments):
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr + self.logs()
+        return result.stdout
+
+    def celery(self, *arguments):
+        return self.python("-m", "celery", "-A", "shop", *arguments)
+
+    def run(self, *tasks):
+        """Run tasks: queue,name,count[,argument...]; return when all have ended."""
+        self.python("-c", RUN, *tasks)
+
+    def figures(self, form="bytes"):
+        replies = json.loads(self.python("-c", FIGURES, form, "3"))
+        return {node: answer for reply in replies for node, answer in reply.items()}
+
+    def wait_for(self, node, condition):
+        deadline = time.monotonic() + LIMIT
+        while True:
+            figures = self.figures().get(f"{node}@test")
+            if figures and condition(figures):
+                return figures
+            assert time.monotonic() < deadline, f"{figures}\n{self.logs()}"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster.__new__(Cluster)
+    cluster.started = []
+    try:
+        cluster.__init__(tmp_path_factory.mktemp("celery"))
+        cluster.run(
+            *("three,add,20,1,2", "three,leak,12", "three,fail,4"),
+            *("solo,add,5,1,2", "renewing,leak,4"),
+        )
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def by_name(figures):
+    return {task["name"]: task for task in figures["tasks"]}
+
+
+def all_children_are_ready(figures):
+    children = figures["children"]
+    return len(children) == 3 and all(it["growth"] is not None for it in children)
+
+
+def test_the_leaking_task_is_named_first_on_the_command_line(cluster):
+    out = cluster.celery(*"inspect memprobe -t 20 -d three@test,solo@test".split())
+    assert "->  solo@test: OK" in out
+    head, leak, *lines = out[out.index("three@test: OK") :].splitlines()[1:]
+    assert head.split() == ["task", "runs", "growth", "largest", "killed"]
+    name, runs, growth, _, _ = leak.split()
+    assert (name, runs) == ("shop.leak", "12")
+    assert re.fullmatch(r"\+[567]\d(\.\d+)?MB", growth)
+    processes = [line.split()[0] for line in lines if "child" in line]
+    assert len(processes) == 3
+
+
+def test_every_child_of_the_pool_is_seen(cluster):
+    psutil = pytest.importorskip("psutil")
+    figures = cluster.wait_for("three", all_children_are_ready)
+    for process in [figures["parent"], *figures["children"]]:
+        rss = psutil.Process(process["pid"]).memory_info().rss
+        assert process["rss"] == pytest.approx(rss, rel=0.1)
+        assert process["peak"] >= process["rss"]
+        assert abs(process["growth"]) < process["rss"]
+    parents = {psutil.Process(it["pid"]).ppid() for it in figures["children"]}
+    assert parents == {figures["parent"]["pid"]}
+    # Not the parent: that one's growth hardly differs, wherever the tasks ran.
+    assert sum(it["growth"] for it in figures["children"]) > 12 * 4_900_000
+
+
+def test_growth_is_added_up_by_task(cluster):
+    tasks = cluster.figures()["three@test"]["tasks"]
+    assert tasks[0]["name"] == "shop.leak"
+    assert tasks[0]["count"] == 12
+    assert 12 * 4_900_000 < tasks[0]["total"] < 12 * 7_000_000
+    assert 4_900_000 < tasks[0]["largest"] < 12_000_000
+    assert [task["total"] for task in tasks] == sorted(
+        (task["total"] for task in tasks), reverse=True
+    )
+
+
+def test_a_task_that_raises_is_counted(cluster):
+    assert by_name(cluster.figures()["three@test"])["shop.fail"]["count"] == 4
+
+
+def test_a_worker_without_a_pool_counts_in_its_own_process(cluster):
+    figures = cluster.figures()["solo@test"]
+    assert figures["children"] == []
+    assert by_name(figures)["shop.add"]["count"] == 5
+
+
+def test_a_worker_that_can_not_record_says_so_and_works(cluster):
+    log = (cluster.folder / "solo.log").read_text()
+    assert re.search(r"FileNotFoundError: .*missing", log)
+
+
+def test_counts_outlive_the_children(cluster):
+    """Each child of this worker runs two tasks; four were run."""
+    figures = cluster.figures()["renewing@test"]
+    assert by_name(figures)["shop.leak"]["count"] == 4
+
+
+def test_a_child_that_is_renewed_has_recorded_a_clean_exit(cluster):
+    parent = cluster.figures()["renewing@test"]["parent"]["pid"]
+    records = [
+        _record.read(str(path))
+        for path in cluster.records.iterdir()
+        if "renewing@test" in " ".join(_record.read(str(path)).argv)
+    ]
+    states = {it.pid: it.state for it in records}
+    assert states.pop(parent) == "running"
+    assert sorted(states.values())[:2] == ["exited", "exited"]
+    assert "killed" not in states.values()
+
+
+def test_parent_and_all_children_record(cluster):
+    figures = cluster.wait_for("three", all_children_are_ready)
+    pids = {it["pid"] for it in [figures["parent"], *figures["children"]]}
+    deadline = time.monotonic() + LIMIT
+    recorded = {}
+    while not pids <= set(recorded):
+        assert time.monotonic() < deadline, (pids, recorded)
+        time.sleep(0.05)
+        for path in cluster.records.iterdir():
+            with contextlib.suppress(_record.NotARecord):
+                record = _record.read(str(path))
+                recorded[record.pid] = record
+    assert len(pids) == 4
+    assert {recorded[pid].state for pid in pids} == {"running"}
+
+
+def test_memsample_and_memdump_are_memprobes(cluster):
+    to_one = ("-t", "20", "-d", "three@test")
+    rss = cluster.figures()["three@test"]["parent"]["rss"]
+    sampled = re.search(r"([\d.]+)MB", cluster.celery("inspect", "memsample", *to_one))
+    assert float(sampled[1]) == pytest.approx(rss / 2**20, rel=0.1)
+    # Celery's own memdump has no more than that one sample, and takes no number.
+    dump = cluster.celery("inspect", "memdump", "3", *to_one)
+    assert len(re.findall(r"-    > [\d.]+MB,", dump)) == 3
+    assert re.search(r"- rss \(end\): [\d.]+MB\.", dump)
+
+
+def test_a_wrong_form_is_answered_with_a_sentence(cluster):
+    answers = cluster.figures("json")
+    assert answers["three@test"] == {"error": "form must be table or bytes, not 'json'"}
+
+
+def test_a_killed_child_loses_no_counts(cluster):
+    before = {it["pid"] for it in cluster.figures()["three@test"]["children"]}
+    cluster.run("three,die,1")
+    figures = cluster.wait_for(
+        "three",
+        lambda it: all_children_are_ready(it) and "shop.die" in by_name(it),
+    )
+    assert len(before - {it["pid"] for it in figures["children"]}) == 1
+    tasks = by_name(figures)
+    assert (tasks["shop.die"]["count"], tasks["shop.die"]["killed"]) == (0, 1)
+    assert tasks["shop.leak"]["count"] == 12
+
+
+def test_nothing_happens_outside_workers(run_python, tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    run_python(f"""
+from celery import Celery
+import memprobe, memprobe.celery
+app = Celery("app", broker="memory://")
+memprobe.celery.install(app, {str(records)!r})
+
+@app.task
+def add(x, y):
+    return x + y
+
+assert add.apply((1, 2)).get() == 3
+assert memprobe.stats().count == 0
+""")
+    assert list(records.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"directory": 1.5}, TypeError),
+        ({"interval": 0}, ValueError),
+        ({"interval": float("nan")}, ValueError),
+        ({"interval": "soon"}, ValueError),
+        ({"interval": None}, TypeError),
+        ({"keep": "all"}, TypeError),
+        ({"keep": -1}, ValueError),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments, error):
+    import memprobe.celery
+
+    (name,) = arguments
+    with pytest.raises(error, match=name):
+        memprobe.celery.install(None, **arguments)
