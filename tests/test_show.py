@@ -84,14 +84,14 @@ def forge(path, samples=((0, 50 * MIB), (10, 60 * MIB)), **changes):
     }
     argv = changes.pop("argv", b"python\0app.py\0")
     for name, value in changes.items():
-        {**fields}[name] if name in fields else state[name]
         (fields if name in fields else state)[name] = value
     if fields["argv_bytes"] is None:
         fields["argv_bytes"] = len(argv)
     header = _record.HEADER.pack(*fields.values())
     header += _record.STATE.pack(*state.values()) + bytes(_record.STATE.size) + argv
     slots = [_record.SAMPLE.pack(*s) for s in zip(times, sizes, strict=True)]
-    path.write_bytes(header.ljust(4096, b"\0") + b"".join(slots))
+    slots = b"".join(slots) or bytes(16)
+    path.write_bytes(header.ljust(4096, b"\0") + slots)
     return path
 
 
@@ -182,7 +182,9 @@ def test_a_file_without_samples_is_shown_too(trail, show):
     assert "- samples: 0" in show(path)
     forge(trail / "2-2.memprobe")
     assert [row[0] for row in rows(show(trail))] == ["4242", "4242"]
-    assert show("--csv", "out.csv", path)
+    show("--csv", "out.csv", path)
+    show("--plot", "out.svg", path, status=1, errors=1)
+    assert "there are no samples to draw" in show.errors[0]
 
 
 def test_csv_has_every_sample_of_every_process(trail, show, tmp_path):
