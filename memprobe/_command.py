@@ -149,6 +149,7 @@ def _run(options: argparse.Namespace) -> None:
                 record_throughout(options.record, interval)
                 record_what_it_starts(options.record, interval)
         except OSError as error:
+            report.cancel()
             _fail(f"cannot sample: {error}")
 
     run(program, as_module=options.module, before=before, not_found=report.cancel)

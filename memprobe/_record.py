@@ -94,8 +94,8 @@ class Record:
 def read(path: str, most: int = MOST) -> Record:
     """Read a file of the recorder's, also while its process writes it.
 
-    At most about *most* of its samples are read, evenly spread. Raises NotARecord, or
-    OSError if it can't be read.
+    If it has more than *most* samples, an even spread of MOST or fewer is read.
+    Raises NotARecord, or OSError if it can't be read.
     """
     file = _open(path)
     try:
@@ -191,12 +191,13 @@ def _read_samples(
     The process may go on writing meanwhile. A state is whole if no other came while it
     was read; a sample is, if its slot was not the next one to be written afterwards.
     """
+    writing = not _is_marked(file)
     state = _read_state(file)
     taken, base = state[0], state[1]
     oldest = max(base, taken - capacity)
     _check_state(state, taken - oldest)
     stored = taken - oldest
-    every = max(1, -(-stored // most))
+    every = 1 if stored <= most else -(-stored // min(most, MOST))
     numbers = range(oldest, taken, every)
     if every == 1:
         raw = b"".join(
@@ -208,7 +209,7 @@ def _read_samples(
     if len(raw) != len(numbers) * SAMPLE.size:
         raise NotARecord("the file ends within its samples")
     # Slot taken % capacity may be half written as soon as the state was read.
-    whole = _read_state(file)[0] + 1 - capacity
+    whole = _read_state(file)[0] + writing - capacity
     samples = [
         sample
         for number, sample in zip(numbers, SAMPLE.iter_unpack(raw), strict=True)
@@ -245,6 +246,8 @@ def _checked_samples(
             samples[i] = before_ns, rss
         else:
             before_ns = ns
+    if samples and samples[-1] != state[9:]:
+        raise NotARecord("its samples are damaged")
     return samples
 
 

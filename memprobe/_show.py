@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-EVERY_SAMPLE = 2**20  # of one file; more than that are spread evenly
+EVERY_SAMPLE = 2**20  # of one file; of more a spread is enough
 DUMPED = 10
 
 
@@ -178,7 +178,7 @@ def _stats(record: "Record") -> "list[str]":
     ]
     if record.min is not None and record.max is not None and record.mean is not None:
         low, high = humanbytes(record.min), humanbytes(record.max)
-        mean = humanbytes(round(record.mean))
+        mean = humanbytes(min(round(record.mean), record.max))
         lines.append(f"- rss (min, mean, max): {low}, {mean}, {high}.")
     if (growth := growth_per_hour(record)) is not None:
         lines.append(f"- growth: {growth_text(growth)} an hour.")
