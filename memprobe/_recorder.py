@@ -42,7 +42,7 @@ def record(
         raise TypeError(message) from None
     if "\0" in path:
         raise ValueError(f"directory must be without NUL, not {directory!r}")
-    wanted = None if keep is None else checked_keep(keep)
+    wanted = None if keep is None else _checked_keep(keep)
     if _sampling.recorded_throughout:
         return
     _follow_forks()
@@ -115,7 +115,7 @@ def memory_limit() -> "int | None":
     return None if least is None or least >= 2**60 else least
 
 
-def checked_keep(keep: "SupportsIndex") -> int:
+def _checked_keep(keep: "SupportsIndex") -> int:
     try:
         wanted = operator.index(keep)
     except TypeError:

@@ -16,11 +16,12 @@ import os
 
 from billiard import current_process, get_start_method
 from celery import signals
+from celery.utils.log import get_logger
 from celery.worker.control import inspect_command
 
 from memprobe._dump import memdump
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
-from memprobe._recorder import checked_keep, record, stop_recording
+from memprobe._recorder import _checked_keep, record, stop_recording
 from memprobe._task_table import SLOTS, TABLE_BYTES, Figures, Slot, Table
 
 TYPE_CHECKING = False
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any, SupportsFloat, SupportsIndex
 
     from celery import Celery
+
+logger = get_logger(__name__)
 
 # How the figures come from the pool's children to the parent, which answers: by memory
 # that they share, made before the pool starts (memprobe/_task_table.py says how it is
@@ -72,7 +75,7 @@ def install(
     """
     path = None if directory is None else _checked_directory(directory)
     seconds = _checked_interval(interval)
-    wanted = None if keep is None else checked_keep(keep)
+    wanted = None if keep is None else _checked_keep(keep)
 
     def start_recording() -> None:
         if path is not None:
@@ -84,8 +87,9 @@ def install(
             _make_table(sender.pool_start_method)
             try:
                 start_recording()
-            finally:
-                _take_slot(0)
+            except (OSError, ValueError) as error:
+                _log_when_ready("memprobe can't record: %s", error)
+            _take_slot(0)
 
     def in_child(**_: object) -> None:
         global _table
@@ -120,6 +124,14 @@ def install(
     inspect_command(name="memdump", args=[("samples", int)], signature="[samples=10]")(
         _inspect_memdump
     )
+
+
+def _log_when_ready(message: str, error: Exception) -> None:
+    # The worker sets up its log after worker_init, and drops what comes before.
+    def when_ready(**_: object) -> None:
+        logger.error(message, error)
+
+    signals.worker_ready.connect(when_ready, weak=False)
 
 
 def _checked_directory(directory: "str | os.PathLike[str]") -> str:
@@ -208,7 +220,7 @@ def _after_task(task: "Any", **_: object) -> None:
 
 
 def _inspect_memprobe(state: "Any", form: str = "table", **_: object) -> "Any":
-    """Show RSS of the pool's processes, and which tasks make them grow."""
+    """Show which tasks make the pool grow, and RSS."""
     if form not in ("table", "bytes"):
         return {"error": f"form must be table or bytes, not {form!r}"}
     own = _own_slot()
@@ -250,7 +262,7 @@ def _inspect_memsample(state: object, **_: object) -> str:
 
 
 def _inspect_memdump(state: object, samples: int = 10, **_: object) -> str:
-    """Dump the samples of RSS: those of memsample, of tasks, of the recorder."""
+    """Dump samples of RSS and forget them."""
     out = io.StringIO()
     memdump(samples, file=out)
     return out.getvalue()
