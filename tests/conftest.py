@@ -57,3 +57,9 @@ def run_python(tmp_path):
         return result.stdout
 
     return run
+
+
+@pytest.fixture
+def sanitized():
+    """Whether a sanitizer watches this process, and those that it starts."""
+    return "san.so" in os.environ.get("LD_PRELOAD", "")
