@@ -326,6 +326,8 @@ def test_an_allocation_that_fails_is_a_memory_error_and_nothing_is_lost(
     run_python, name
 ):
     """The n-th allocation fails, alone or with all later ones, for every n."""
+    if hasattr(sys, "gettotalrefcount") and name in PYTHON_FUNCTIONS:
+        pytest.skip("a debug build aborts where CPython loses an exception")
     codes = [code for code, _ in CALLS[name] if "without_files" not in code]
     if name == "ps":
         codes.remove("_ps._processes.clear(); ps()")  # psutil's own: thousands
