@@ -822,7 +822,13 @@ module_exec(PyObject *module)
     }
     state->samples_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(module, &samples_spec, NULL);
-    return state->samples_type == NULL ? -1 : add_api(module);
+    if (state->samples_type == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_NoMemory(); /* which CPython 3.11 forgets for the type's name */
+        }
+        return -1;
+    }
+    return add_api(module);
 }
 
 static int

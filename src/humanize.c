@@ -47,8 +47,8 @@ put_fraction(uint64_t bytes, unsigned shift, char *text)
     /* At most five digits left of the shift, 2**57: or, from 10000TB on, scale is 1. */
     uint64_t scaled = shift_rounded(bytes * scale, shift);
     size_t length = put_number(scaled / scale, text);
-    if (decimals == 0) {
-        return length;
+    if (decimals == 0 || length == SIGNIFICANT_DIGITS) {
+        return length; /* the latter if 9999.96 was rounded to 10000 */
     }
     text[length++] = '.';
     uint64_t rest = scaled % scale;

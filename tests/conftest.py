@@ -103,3 +103,9 @@ def lying_files(compile_c, tmp_path_factory):
     """A library to preload, whose pread and open lie; see faults/lying_files.c."""
     library = tmp_path_factory.mktemp("lying") / "lying_files.so"
     return compile_c(library, "-shared", "-fPIC", FAULTS / "lying_files.c", "-ldl")
+
+
+@pytest.fixture
+def sanitized():
+    """Whether a sanitizer watches this process, and those that it starts."""
+    return "san.so" in os.environ.get("LD_PRELOAD", "")

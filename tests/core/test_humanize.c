@@ -76,6 +76,7 @@ test_examples(void)
         {UINT64_C(1) << 53, "8192TB"},
         {UINT64_MAX - ((UINT64_C(1) << 40) - 1), "16777215TB"},
         {UINT64_MAX, "16777216TB"},
+        {(UINT64_C(10000) << 40) - 1, "10000TB"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[MP_HUMANIZE_SIZE + 1];
