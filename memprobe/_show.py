@@ -25,6 +25,7 @@ from memprobe._table import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
 EVERY_SAMPLE = 2**20  # of one file; of more a spread is enough
@@ -198,15 +199,17 @@ def _plot(path: str, records: "list[Record]") -> None:
     start = min(record.samples[0][0] for record in drawn)
     series = []
     for record in drawn:
-        # A dollar sign would begin a formula.
-        label = f"{record.pid} {command_text(record)[:24]}".replace("$", r"\$")
+        label = f"{record.pid} {command_text(record)[:24]}"
         series.append((label, [(t - start, rss) for t, rss in record.samples]))
     many = f"{len(series)} processes"
     plot(path, series, series[0][0] if len(series) == 1 else many)
 
 
-def _write(path: str, writer: "object", records: "list[Record]") -> None:
-    assert callable(writer)
+def _write(
+    path: str,
+    writer: "Callable[[str, list[Record]], None]",
+    records: "list[Record]",
+) -> None:
     try:
         writer(path, records)
     except OSError as error:

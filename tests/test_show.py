@@ -215,12 +215,12 @@ def test_plot_has_all_processes_in_one_picture(trail, show, tmp_path):
     pytest.importorskip("matplotlib")
     for n in range(3):
         path = trail / f"{n}-{n}.memprobe"
-        forge(path, [(n, 50 * MIB), (n + 9, 90 * MIB)], pid=n + 1, argv=b"$\\frac\0")
+        forge(path, [(n, 50 * MIB), (n + 9, 90 * MIB)], pid=n + 1, argv=b"$\\frac$\0")
     show(trail, "--plot", "out.svg")
     svg = (tmp_path / "out.svg").read_text()
     xml.etree.ElementTree.fromstring(svg)
     for n in range(3):
-        assert f"{n + 1} $\\frac" in svg
+        assert f"{n + 1} $\\frac$" in svg
     assert "RSS (MB)" in svg
     assert "3 processes" in svg
 
