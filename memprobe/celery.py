@@ -15,7 +15,7 @@ import math
 import os
 
 from billiard import current_process, get_start_method
-from celery import signals
+from celery import Celery, signals
 from celery.utils.log import get_logger
 from celery.worker.control import inspect_command
 
@@ -27,8 +27,6 @@ from memprobe._task_table import SLOTS, TABLE_BYTES, Figures, Slot, Table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, SupportsFloat, SupportsIndex
-
-    from celery import Celery
 
 logger = get_logger(__name__)
 
@@ -50,7 +48,7 @@ _TABLE_VARIABLE = "MEMPROBE_CELERY_TABLE"
 
 
 def install(
-    app: "Celery",
+    app: Celery,
     directory: "str | os.PathLike[str] | None" = None,
     interval: "SupportsFloat | SupportsIndex" = 1.0,
     *,

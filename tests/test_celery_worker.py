@@ -22,7 +22,7 @@ if not hasattr(os, "fork"):
     pytest.skip("Celery's prefork pool needs fork", allow_module_level=True)
 
 # A machine may be slow: this is for hanging, not for measuring.
-LIMIT = 60
+LIMIT = 120
 
 APP = """
 import os, signal, time
@@ -75,7 +75,7 @@ for argument in sys.argv[1:]:
         numbers = [int(argument) for argument in args]
         results.append(app.send_task("shop." + name, numbers, queue=queue))
 for result in results:
-    result.get(propagate=False, timeout=50)
+    result.get(propagate=False, timeout=100)
 """
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from memprobe._task_table import OTHERS, ROWS, SLOTS, Table
+from memprobe._task_table import OTHERS, ROWS, SLOTS, TABLE_BYTES, Table
 
 
 @pytest.fixture
@@ -31,6 +31,19 @@ def test_growth_is_added_up_by_name_over_all_slots(table):
     assert (pear.runs, pear.growth, pear.largest, pear.killed) == (3, 7, 9, 0)
     assert tasks["shrinks"].largest == -3
     assert (slot.start, slot.rss, slot.peak) == (1000, 2000, 3000)
+
+
+def test_a_table_in_a_file_is_shared_by_those_who_open_it(tmp_path):
+    path = tmp_path / "table"
+    path.write_bytes(bytes(TABLE_BYTES))
+    tables = []
+    for _ in range(2):
+        with path.open("r+b") as file:
+            tables.append(Table(file.fileno()))
+    slot = tables[0].slot(7)
+    slot.take(1, 1)
+    run(slot, "a", 10)
+    assert tables[1].tasks()["a"].growth == 10
 
 
 def test_names_beyond_the_rows_are_counted_together(table):
