@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,13 @@ def test_the_wheel_has_types_and_no_c_source():
     assert any("LICENSE" in file for file in files)
     assert not [file for file in files if file.endswith(".c")]
     assert not [file for file in files if file.startswith(("src", "tests"))]
+
+
+def test_every_promise_of_the_readme_names_tests_that_are_there():
+    here = Path(__file__).resolve().parent
+    readme = (here.parent / "README.md").read_text(encoding="utf-8")
+    promises = readme.partition("## Promises")[2].partition("## Limits")[0]
+    promised = set(re.findall(r"`(test_\w+)`", promises))
+    tests = "".join(path.read_text(encoding="utf-8") for path in here.glob("test_*.py"))
+    assert len(promised) > 20
+    assert not {name for name in promised if f"def {name}(" not in tests}

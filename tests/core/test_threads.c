@@ -60,7 +60,7 @@ static void
 forget(void)
 {
     struct mp_sample samples[10];
-    mp_probe_forget(mp_probe_spread(samples, 10).end);
+    mp_probe_forget(mp_probe_spread(samples, 10, 10).end);
 }
 
 static void
@@ -91,7 +91,7 @@ static void
 spread(void)
 {
     struct mp_sample samples[10];
-    check_samples(samples, mp_probe_spread(samples, 10).count);
+    check_samples(samples, mp_probe_spread(samples, 10, 10).count);
 }
 
 static void
@@ -160,7 +160,7 @@ static uint64_t
 ever_stored(void)
 {
     struct mp_sample sample;
-    return mp_probe_spread(&sample, 1).end;
+    return mp_probe_spread(&sample, 1, 1).end;
 }
 
 static void
