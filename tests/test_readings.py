@@ -16,8 +16,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.
 def touch(size):
     """Memory of its own, all of it resident until it is closed or forgotten.
 
-    Not a bytearray: without a GIL Python's allocator is mimalloc, which hands out again,
-    at any size, what the tests before have given back.
+    Not a bytearray: without a GIL Python's allocator is mimalloc, which hands out
+    again, at any size, what the tests before have given back.
     """
     block = mmap.mmap(-1, size)
     for page in range(0, size, mmap.PAGESIZE):
