@@ -13,7 +13,16 @@ if sys.platform not in {"linux", "darwin", "win32"}:
 
 # One wheel for 3.12 and later. The limited API of 3.10 has no buffer slots, that of
 # 3.11 no interpreters with a GIL of their own; free-threaded Python has none at all.
-abi3 = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+abi3 = sys.version_info >= (3, 12) and not free_threaded
+
+macros = []
+if abi3:
+    macros.append(("Py_LIMITED_API", "0x030C0000"))
+if free_threaded and sys.platform == "win32":
+    # There both builds of Python share their headers, which leave it to whoever
+    # compiles (Python's "C API Extension Support for Free Threading").
+    macros.append(("Py_GIL_DISABLED", "1"))
 
 if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
     compile_args = ["/std:c11", "/experimental:c11atomics"]
@@ -27,7 +36,7 @@ setup(
             sources=["src/extension.c"],
             depends=["memprobe/include/memprobe.h", *glob("src/*.[ch]")],
             include_dirs=["memprobe/include"],
-            define_macros=[("Py_LIMITED_API", "0x030C0000")] if abi3 else [],
+            define_macros=macros,
             py_limited_api=abi3,
             extra_compile_args=compile_args,
             # glibc before 2.34 has pthread_atfork in a static part of libpthread.

@@ -278,6 +278,8 @@ try:
 except OSError:
     pass
 fill()
+record(FOLDER, keep=0)  # what it imports leaves garbage, once
+stop_recording()
 gc.collect()
 gc.freeze()  # a collection, of which memdump() makes one, takes a hundred times as long
 """

@@ -179,7 +179,6 @@ assert not failures, failures
 stats = memprobe.stats()
 assert stats.count == stats.stored == (threads + 1) * each, stats
 """,
-        timeout=300,
     )
 
 

@@ -1,7 +1,7 @@
 """The stored samples: snapshot(), stats(), clear(), configure()."""
 
 import itertools
-import os
+import mmap
 import statistics
 import threading
 import time
@@ -79,11 +79,13 @@ def test_stats_are_over_everything_that_was_stored():
 
 
 def test_stats_include_overwritten_samples():
-    block = bytearray(os.urandom(1)) * (50 * 2**20)
+    block = mmap.mmap(-1, 50 * 2**20)
+    for page in range(0, len(block), mmap.PAGESIZE):
+        block[page] = 1
     memprobe.configure(capacity=10)
     memprobe.sample_mem()
     highest = memprobe.stats().max
-    del block
+    block.close()
     take(99)
     stats = memprobe.stats()
     assert stats.count == 100

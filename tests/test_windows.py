@@ -1,5 +1,6 @@
 """Windows: the numbers against its own API, and its errors."""
 
+import mmap
 import sys
 
 import pytest
@@ -40,6 +41,13 @@ def oracle():
     process = wintypes.HANDLE(-1)
     assert read(process, ctypes.byref(counters), ctypes.sizeof(counters))
     return counters
+
+
+def touch(size):
+    block = mmap.mmap(-1, size)
+    for page in range(0, size, mmap.PAGESIZE):
+        block[page] = 1
+    return block
 
 
 def imported_address(module, name):
@@ -108,7 +116,7 @@ def answer_with():
 
 def test_rss_rises_by_what_is_touched_as_windows_says():
     before, before_there = memprobe.rss(), oracle().WorkingSetSize
-    kept = bytearray(b"x") * (50 * MIB)
+    kept = touch(50 * MIB)
     after, after_there = memprobe.rss(), oracle().WorkingSetSize
     assert after - before == pytest.approx(len(kept), rel=0.03)
     assert after == pytest.approx(after_there, abs=MIB)
@@ -116,7 +124,7 @@ def test_rss_rises_by_what_is_touched_as_windows_says():
 
 
 def test_peak_is_what_windows_says():
-    kept = bytearray(b"x") * (100 * MIB)
+    kept = touch(100 * MIB)
     high = memprobe.rss()
     del kept
     assert memprobe.rss() < high - 50 * MIB
