@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Samples = Sequence[tuple[float, int]]
+    _Samples = Sequence[tuple[float, int]]
 
 INK = "#1f2933"
 FAINT = "#8b95a1"
@@ -44,7 +44,7 @@ STYLE: "dict[Any, object]" = {
 PARTS = 300  # of the time, 4 pixels wide in a PNG
 
 
-def plot(path: str, series: "Sequence[tuple[str, Samples]]", title: str) -> None:
+def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> None:
     """Draw one or several series into a .png or .svg file.
 
     A series is a label and its samples, pairs of seconds and bytes, one at least.
@@ -71,7 +71,7 @@ def plot(path: str, series: "Sequence[tuple[str, Samples]]", title: str) -> None
             figure.savefig(path, format="png")
 
 
-def _draw(axes: "Any", series: "Sequence[tuple[str, Samples]]") -> None:
+def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
     from matplotlib.ticker import MaxNLocator
 
     start = min(samples[0][0] for _, samples in series)
@@ -118,7 +118,7 @@ def _draw(axes: "Any", series: "Sequence[tuple[str, Samples]]") -> None:
 
 
 def _label_peak_and_end(
-    axes: "Any", samples: "Samples", colour: str, second: float, byte: int
+    axes: "Any", samples: "_Samples", colour: str, second: float, byte: int
 ) -> None:
     peak_time, peak = max(samples, key=_rss)
     end_time, end = samples[-1]
@@ -147,7 +147,7 @@ def _label_peak_and_end(
     )
 
 
-def _thinned(samples: "Samples", parts: int) -> "Samples":
+def _thinned(samples: "_Samples", parts: int) -> "_Samples":
     """Leave out what can't be seen: of each part of the time keep lowest and highest.
 
     Both ends stay as well.
