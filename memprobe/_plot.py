@@ -50,8 +50,11 @@ def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> Non
     A series is a label and its samples, pairs of seconds and bytes, one at least.
     Raises ImportError without matplotlib, OSError if the file can't be written.
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot, which is the program's own
+    # Not pyplot, which is the program's own.
+    import matplotlib  # type: ignore[import-not-found, unused-ignore]
+    from matplotlib.figure import (  # type: ignore[import-not-found, unused-ignore]
+        Figure,
+    )
 
     # Not what the user's matplotlibrc says, or the program's.
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -72,7 +75,9 @@ def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> Non
 
 
 def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import (  # type: ignore[import-not-found, unused-ignore]
+        MaxNLocator,
+    )
 
     start = min(samples[0][0] for _, samples in series)
     end = max(samples[-1][0] for _, samples in series)
