@@ -91,6 +91,7 @@ def _run(options: argparse.Namespace) -> None:
             report.start()
             sample_throughout(options.interval)
         except OSError as error:
+            report.cancel()
             _fail(f"cannot sample: {error}")
 
     run(program, as_module=options.module, before=before, not_found=report.cancel)
