@@ -261,9 +261,12 @@ sys.exit("exit")
 
 def test_output_comes_before_the_report(start, tmp_path):
     (tmp_path / "program.py").write_text("print('output', end='')")
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     with open(tmp_path / "both", "w") as both:
         command = [*RUN, "program.py"]
-        subprocess.run(command, cwd=tmp_path, stdout=both, stderr=both, check=True)
+        subprocess.run(
+            command, cwd=tmp_path, env=buffered, stdout=both, stderr=both, check=True
+        )
     assert (tmp_path / "both").read_text().startswith("outputmemprobe: program.py\n")
 
 
