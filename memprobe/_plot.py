@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Samples = Sequence[tuple[float, int]]
+    _Samples = Sequence[tuple[float, int]]
 
 INK = "#1f2933"
 FAINT = "#8b95a1"
@@ -44,14 +44,17 @@ STYLE: "dict[Any, object]" = {
 PARTS = 300  # of the time, 4 pixels wide in a PNG
 
 
-def plot(path: str, series: "Sequence[tuple[str, Samples]]", title: str) -> None:
+def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> None:
     """Draw one or several series into a .png or .svg file.
 
     A series is a label and its samples, pairs of seconds and bytes, one at least.
     Raises ImportError without matplotlib, OSError if the file can't be written.
     """
-    import matplotlib
-    from matplotlib.figure import Figure  # not pyplot, which is the program's own
+    # Not pyplot, which is the program's own.
+    import matplotlib  # type: ignore[import-not-found, unused-ignore]
+    from matplotlib.figure import (  # type: ignore[import-not-found, unused-ignore]
+        Figure,
+    )
 
     # Not what the user's matplotlibrc says, or the program's.
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -71,8 +74,10 @@ def plot(path: str, series: "Sequence[tuple[str, Samples]]", title: str) -> None
             figure.savefig(path, format="png")
 
 
-def _draw(axes: "Any", series: "Sequence[tuple[str, Samples]]") -> None:
-    from matplotlib.ticker import MaxNLocator
+def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
+    from matplotlib.ticker import (  # type: ignore[import-not-found, unused-ignore]
+        MaxNLocator,
+    )
 
     start = min(samples[0][0] for _, samples in series)
     end = max(samples[-1][0] for _, samples in series)
@@ -118,7 +123,7 @@ def _draw(axes: "Any", series: "Sequence[tuple[str, Samples]]") -> None:
 
 
 def _label_peak_and_end(
-    axes: "Any", samples: "Samples", colour: str, second: float, byte: int
+    axes: "Any", samples: "_Samples", colour: str, second: float, byte: int
 ) -> None:
     peak_time, peak = max(samples, key=_rss)
     end_time, end = samples[-1]
@@ -147,7 +152,7 @@ def _label_peak_and_end(
     )
 
 
-def _thinned(samples: "Samples", parts: int) -> "Samples":
+def _thinned(samples: "_Samples", parts: int) -> "_Samples":
     """Leave out what can't be seen: of each part of the time keep lowest and highest.
 
     Both ends stay as well.

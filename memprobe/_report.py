@@ -3,6 +3,7 @@
 import atexit
 import gc
 import io
+import marshal
 import os
 import sys
 import time
@@ -135,12 +136,10 @@ class _Plot:
     """
 
     def __init__(self, path: str, title: str) -> None:
-        import marshal
         import subprocess
 
         self._path = path
         self._title = title
-        self._marshal = marshal
         self._run = subprocess.run
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; import signal; "
@@ -154,7 +153,7 @@ class _Plot:
         arguments = (self._path, [(self._title, samples)], self._title)
         self._run(
             self._command,
-            input=self._marshal.dumps(arguments),
+            input=marshal.dumps(arguments),
             env=self._environment,
             check=False,
         )

@@ -12,11 +12,13 @@ RUN = [sys.executable, "-m", "memprobe", "run"]
 MB = 2**20
 
 PROGRAM = """
-import time
+import mmap, time
 time.sleep(0.3)
-big = bytearray(200 << 20)
+big = mmap.mmap(-1, 200 << 20)  # not bytes: allocators keep what is freed
+for i in range(0, len(big), 4096):
+    big[i] = 1
 time.sleep(0.3)
-del big
+big.close()
 time.sleep(0.3)
 """
 
@@ -104,9 +106,10 @@ sys.modules["matplotlib"] = None
 
 @pytest.mark.usefixtures("needs_matplotlib")
 def test_the_users_settings_of_matplotlib_are_not_ours(run, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("svg.fonttype: path\naxes.grid: False\n")
+    (tmp_path / "matplotlibrc").write_text("svg.fonttype: path\naxes.facecolor: red\n")
     run("", "--plot", "out.svg", env={"MPLBACKEND": "TkAgg"})
     assert "program.py" in texts_of(tmp_path / "out.svg")
+    assert "#ff0000" not in (tmp_path / "out.svg").read_text()
 
 
 @pytest.mark.usefixtures("needs_matplotlib")
@@ -202,7 +205,7 @@ class TestPlainData:
         assert len(kept) <= 2 * PARTS + 2
 
     def test_a_single_sample_and_an_odd_title(self, tmp_path):
-        title = "a $x^ \u6f22 <b> & {.py"
+        title = "a $x^$ \u6f22 <b> & {.py"
         texts = self.draw(tmp_path / "x.svg", ("_", [(0.5, 3 * MB)]), title=title)
         assert title in texts
         assert "end 3MB" in texts

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 import zipfile
 from pathlib import Path
 
@@ -262,9 +261,12 @@ sys.exit("exit")
 
 def test_output_comes_before_the_report(start, tmp_path):
     (tmp_path / "program.py").write_text("print('output', end='')")
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     with open(tmp_path / "both", "w") as both:
         command = [*RUN, "program.py"]
-        subprocess.run(command, cwd=tmp_path, stdout=both, stderr=both, check=True)
+        subprocess.run(
+            command, cwd=tmp_path, env=buffered, stdout=both, stderr=both, check=True
+        )
     assert (tmp_path / "both").read_text().startswith("outputmemprobe: program.py\n")
 
 
@@ -273,9 +275,9 @@ def test_output_comes_before_the_report(start, tmp_path):
 def test_ctrl_c_ends_the_program_and_is_reported(tmp_path, program):
     (tmp_path / "program.py").write_text("""
 import time
-kept = bytearray(50 << 20)
 print("ready", flush=True)
-time.sleep(100)
+while True:  # a signal just before a sleep is seen after it
+    time.sleep(0.01)
 """)
     process = subprocess.Popen(
         [*RUN, *program],
@@ -573,9 +575,7 @@ os.chdir("folder"); sys.path.clear(); os.environ.clear()
 
 def test_running_does_not_wait_for_the_next_sample(start, tmp_path):
     (tmp_path / "p.py").write_text("")
-    began = time.monotonic()
-    ours = start([*RUN, "--interval", "100", "p.py"])
+    ours = start([*RUN, "--interval", "1000", "p.py"])  # within its time limit
     assert ours.returncode == 0
-    assert time.monotonic() - began < 90
     # One sample before the program's first line, and one after its end, at least.
     assert ours.stderr.count("-    > ") in (2, 3)
