@@ -69,7 +69,10 @@ started.wait()
 
 
 # What daemon threads held when the interpreter ended is never freed, whatever it was.
-ABANDONED = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+ABANDONED = {
+    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0",
+    "TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", "") + ":report_thread_leaks=0",
+}
 
 
 def test_atexit_callbacks_use_everything(run_python):

@@ -42,6 +42,11 @@ def sample():
     taken += 1  # before it, as only the sample that is stored can be interrupted
     memprobe.sample_mem()
 
+def interrupt(handler):
+    '''Let a signal handler run a moment from now.'''
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
 def everything():
     sample()
     memprobe.stats()
@@ -96,13 +101,13 @@ def handler(number, frame):
     global inside
     inside += 1
     everything()
+    interrupt(handler)  # only now: on a busy machine it would interrupt itself for ever
 
-signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+interrupt(handler)
 gc.freeze()  # the dump's collection takes long otherwise
 while inside < 1000:
     everything()
-signal.setitimer(signal.ITIMER_REAL, 0)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
 assert _spread(0)[2] == taken, (_spread(0), taken)
 """
     )
@@ -119,6 +124,7 @@ def handler(number, frame):
     global inside
     inside += 1
     memprobe.sample_mem()
+    interrupt(handler)
 
 def work():
     barrier.wait()
@@ -127,14 +133,13 @@ def work():
 
 barrier = threading.Barrier(5)
 threads = [threading.Thread(target=work) for _ in range(4)]
-signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+interrupt(handler)
 for thread in threads:
     thread.start()
 barrier.wait()
 while inside < 500 or any(thread.is_alive() for thread in threads):
     memprobe.stats()
-signal.setitimer(signal.ITIMER_REAL, 0)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
 assert memprobe.stats().count == 8000 + inside, (memprobe.stats(), inside)
 """
     )
