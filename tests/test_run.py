@@ -184,7 +184,8 @@ ENDS = {
     "indentation": "if 1:\npass",
     "evaluated": "eval('1 +')",
     "interrupt": "raise KeyboardInterrupt",
-    "interrupted": "import signal\nsignal.raise_signal(signal.SIGINT)",
+    "interrupted": "import signal as s\n"
+    "s.signal(s.SIGINT, s.default_int_handler)\ns.raise_signal(s.SIGINT)",
     "assertion": "assert not 'optimised'",
     "hook": "import sys\nsys.excepthook = lambda t, v, tb: print(t, v, tb.tb_lineno,\n"
     "    v.__traceback__ is tb, sys.last_value is v, sys.last_traceback is tb,\n"
@@ -276,7 +277,9 @@ def test_output_comes_before_the_report(start, tmp_path):
 @pytest.mark.parametrize("program", [["program.py"], ["-m", "program"]], ids=str)
 def test_ctrl_c_ends_the_program_and_is_reported(tmp_path, program):
     (tmp_path / "program.py").write_text("""
-import time
+import signal, time
+# What runs in the background of a shell is started with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 while True:  # a signal just before a sleep is seen after it
     time.sleep(0.01)
