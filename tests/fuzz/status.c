@@ -29,7 +29,7 @@ expected(const char *line, size_t length, uint64_t *bytes)
         return EBADMSG;
     }
     *bytes = kilobytes * 1024;
-    return 0;
+    return kilobytes == 0 ? ENODATA : 0;
 }
 
 int
