@@ -60,12 +60,12 @@ def stop_sampling() -> None:
     Does nothing if none runs.
     """
     global _program_samples
-    if _interval_throughout is None:
-        _memprobe.stop_sampling()
-        atexit.unregister(_memprobe.stop_sampling)
-    elif _program_samples:
-        _memprobe.stop_sampling()
-        _program_samples = False
+    if _interval_throughout is not None and not _program_samples:
+        return
+    _memprobe.stop_sampling()
+    atexit.unregister(_memprobe.stop_sampling)
+    _program_samples = False
+    if _interval_throughout is not None:
         _start(_interval_throughout)
 
 
