@@ -58,12 +58,12 @@ def stop_sampling() -> None:
     Does nothing if none runs, or if it is the recorder's.
     """
     global _program_samples
-    if _interval_throughout is None:
-        _memprobe._stop_sampling()
-        atexit.unregister(_memprobe._stop_sampling)
-    elif _program_samples:
-        _memprobe._stop_sampling()
-        _program_samples = False
+    if _interval_throughout is not None and not _program_samples:
+        return
+    _memprobe._stop_sampling()
+    atexit.unregister(_memprobe._stop_sampling)
+    _program_samples = False
+    if _interval_throughout is not None:
         _start(_interval_throughout)
 
 

@@ -286,6 +286,7 @@ def test_csv_has_all_samples_and_the_start(tmp_path):
 def test_in_a_terminal_the_chart_is_as_wide(tmp_path, width, encoding):
     import fcntl
     import pty
+    import select
     import struct
     import termios
 
@@ -305,7 +306,7 @@ def test_in_a_terminal_the_chart_is_as_wide(tmp_path, width, encoding):
     os.close(terminal)
     written = b""
     with process:
-        while True:
+        while select.select([leader], [], [], 60)[0]:
             try:
                 part = os.read(leader, 65536)
             except OSError:  # EIO: nobody has it open any more
@@ -313,6 +314,9 @@ def test_in_a_terminal_the_chart_is_as_wide(tmp_path, width, encoding):
             if not part:
                 break
             written += part
+        else:
+            process.kill()
+            pytest.fail("nothing for a minute")
         assert process.stdout.read() == b""
     os.close(leader)
     assert process.returncode == 0

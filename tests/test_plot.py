@@ -119,7 +119,7 @@ def test_ctrl_c_still_draws(run, tmp_path):
 
     code = PROGRAM + "raise KeyboardInterrupt"
     result = run(code, "--plot", "out.svg", status=-signal.SIGINT)
-    assert result.stderr.count("KeyboardInterrupt\n") == 1
+    assert result.stderr.count("\nKeyboardInterrupt\n") == 1
     assert "program.py" in texts_of(tmp_path / "out.svg")
 
 

@@ -101,7 +101,7 @@ assert vmhwm * 1024 <= memprobe.peak_rss() <= vmhwm * 1024 + 2**20
 @needs_fork
 def test_forked_child_reads_its_own_growth_and_leaves_the_parents_samples(run_python):
     out = run_python("""
-import os
+import os, sys
 import memprobe
 for _ in range(20):
     memprobe.sample_mem()
@@ -118,6 +118,7 @@ if pid == 0:
     memprobe.sample_mem()
     assert memprobe.stats().count == 1
     memprobe.memdump()
+    sys.stdout.flush()
     os._exit(0)
 _, status = os.waitpid(pid, 0)
 assert status == 0

@@ -292,9 +292,12 @@ while True:  # a signal just before a sleep is seen after it
         text=True,
     )
     with process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()  # if it is still there
     assert process.returncode == -signal.SIGINT
     said, line, added = stderr.partition(f"memprobe: {' '.join(program)}\n")
     assert said.startswith("Traceback (most recent call last):\n")
@@ -532,7 +535,7 @@ def test_an_old_file_stays_until_the_program_has_ended(start, tmp_path):
     (tmp_path / "out.csv").write_text("old")
     (tmp_path / "p.py").write_text("""
 import os
-print(open("out.csv").read(), os.path.exists("new.csv"))
+print(open("out.csv").read(), os.path.exists("new.csv"), flush=True)
 os._exit(0)
 """)
     assert start([*RUN, "--csv", "out.csv", "p.py"]).stdout == "old False\n"
