@@ -62,7 +62,9 @@ def sample(x: "Sequence[_T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "li
     length = len(x)
     if n >= length:
         return [x[i] for i in range(k, length)]
-    return [x[i] for i in (k + i * length // n for i in range(n)) if i < length]
+    # Lists: CPython 3.12 and 3.13 crash where a generator expression finds no memory.
+    indices = [k + i * length // n for i in range(n)]
+    return [x[i] for i in indices if i < length]
 
 
 def _count(value: "SupportsIndex", name: str) -> int:
