@@ -472,13 +472,15 @@ def check_soundness(record):
 
 @pytest.mark.parametrize("capacity", [1, 2, 4, 64])
 def test_a_reader_never_sees_a_torn_file(tmp_path, trail, capacity):
-    """The slots are overwritten some hundred times during each reading."""
+    """The slots are overwritten again and again while they are read."""
     program = """
 import sys, memprobe
 memprobe.configure(capacity=int(sys.argv[2]))
 memprobe.record(sys.argv[1], 0.0005)
 print(flush=True)
-while True: memprobe.sample_mem()
+while True:
+    memprobe.sample_mem()
+    for _ in range(600): pass  # a reading of the header takes as long as some samples
 """
     command = [sys.executable, "-c", program, trail, str(capacity)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=trail) as child:
