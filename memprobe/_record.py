@@ -13,21 +13,20 @@ MAGIC = b"memprobe"
 VERSION = 1
 HEADER_BYTES = 4096
 # struct mp_record_header up to its states; struct mp_record_state; struct mp_sample.
-HEADER = struct.Struct("<8sIIQqqqQQQIIQ")
-STATE = struct.Struct("<QQQQQQQqQqQ")
+HEADER = struct.Struct("<8sIIQqqqQQQII")
+STATE = struct.Struct("<QQQQQQQqQqQQ")
 SAMPLE = struct.Struct("<qQ")
 ARGV_BYTES = 2048
 
 # All samples of a ring of the default capacity. A sparse file can claim any number.
 MOST = 65536
 
-_NAME = re.compile(r"[0-9]+-([0-9]+)\.memprobe")
-_SEQUENCE = struct.Struct("<Q")
-_SEQUENCE_OFFSET = HEADER.size - _SEQUENCE.size
-_ENDED = struct.Struct("<I")
+_NAME = re.compile(r"([0-9]+)-([0-9]+)\.memprobe")
 _ENDED_OFFSET = 72
 _ARGV_OFFSET = HEADER.size + 2 * STATE.size
-_TRIES = 1000
+_FACTOR = 0x9E3779B97F4A7C15
+_WORDS = struct.Struct(f"<{STATE.size // 8 - 1}Q")  # of a state, but its checksum
+_TRIES = 100
 # What clear() may undo: then the ring no longer knows the time of its last sample.
 _UNORDERED_NS = 1_000_000_000
 _OPEN_FLAGS = (
@@ -63,7 +62,7 @@ class Record:
         self.pid, self.capacity, wall_ns, monotonic_ns, interval_ns = _checked(
             header, os.fstat(file).st_size
         )
-        limit, peak, _, argv_bytes, _ = HEADER.unpack_from(header)[8:]
+        limit, peak, _, argv_bytes = HEADER.unpack_from(header)[8:]
         argv = header[_ARGV_OFFSET : _ARGV_OFFSET + argv_bytes]
         self.path = path
         self.argv = os.fsdecode(argv.removesuffix(b"\0")).split("\0")
@@ -99,7 +98,7 @@ def read(path: str, most: int = MOST) -> Record:
     """
     file = _open(path)
     try:
-        for _ in range(_TRIES // 10):
+        for _ in range(_TRIES):
             if any(_read_at(file, 0, len(MAGIC))) or not _is_held(path, file):
                 break
             time.sleep(0.01)  # it is being created
@@ -111,7 +110,7 @@ def read(path: str, most: int = MOST) -> Record:
 def names(directory: str) -> "list[str]":
     """Return the names of the recorder's files in a directory, the oldest first."""
     found = [
-        (int(match[1]), name)
+        (int(match[2]), name)
         for name in os.listdir(directory)
         if (match := _NAME.fullmatch(name))
     ]
@@ -126,7 +125,11 @@ def has_ended(path: str) -> bool:
     file = _open(path)
     try:
         header = _read_at(file, 0, HEADER_BYTES)
-        pid = _checked(header, os.fstat(file).st_size)[0]
+        name = _NAME.fullmatch(os.path.basename(path))
+        if name and not any(header):
+            pid = int(name[1])  # being created, or killed meanwhile
+        else:
+            pid = _checked(header, os.fstat(file).st_size)[0]
         return not _is_held(path, file) and (_is_marked(file) or not _is_there(pid))
     finally:
         os.close(file)
@@ -167,7 +170,7 @@ def _checked(header: bytes, size: int) -> "tuple[int, int, int, int, int]":
     if len(header) < HEADER_BYTES:
         raise NotARecord("the file ends within its header")
     _, version, header_bytes, pid, wall_ns, *rest = HEADER.unpack_from(header)
-    monotonic_ns, interval_ns, capacity, _, _, ended, argv_bytes, _ = rest
+    monotonic_ns, interval_ns, capacity, _, _, ended, argv_bytes = rest
     if version != VERSION or header_bytes != HEADER_BYTES:
         raise NotARecord(f"version {version} of the format; this reads {VERSION}")
     if capacity == 0 or size != HEADER_BYTES + capacity * SAMPLE.size:
@@ -188,8 +191,8 @@ def _read_samples(
 ) -> "tuple[tuple[int, ...], int, list[tuple[int, int]]]":
     """Return a whole state, how many samples are stored, and these or a spread of them.
 
-    The process may go on writing meanwhile. A state is whole if no other came while it
-    was read; a sample is, if its slot was not the next one to be written afterwards.
+    The process may go on writing meanwhile. A state is whole if its checksum is right,
+    a sample if its slot was not the next one to be written afterwards.
     """
     writing = not _is_marked(file)
     state = _read_state(file)
@@ -263,33 +266,30 @@ def _read_slots(file: int, slot: int, count: int) -> bytes:
 
 
 def _read_state(file: int) -> "tuple[int, ...]":
-    """Return a whole state.
-
-    The sequence is read before the states and once more after them. At a million
-    samples a second that fails every other time.
-    """
-    states = bytearray(2 * STATE.size)
+    """Return the newer of the whole states, without its checksum."""
     for _ in range(_TRIES):
-        before = _read_sequence_and_states(file, states)
-        if _read_at(file, _SEQUENCE_OFFSET, _SEQUENCE.size) == before:
-            return STATE.unpack_from(states, before[0] % 2 * STATE.size)
-    raise NotARecord("the header can't be read while it changes so fast")
+        raw = _read_at(file, HEADER.size, 2 * STATE.size)
+        if len(raw) < 2 * STATE.size:
+            raise NotARecord("the file ends within its header")
+        halves = raw[: STATE.size], raw[STATE.size :]
+        states = [STATE.unpack(half) for half in halves if _is_whole(half)]
+        if states:
+            return max(states)[:-1]
+    # Damage: the other state is whole while one is written.
+    raise NotARecord("its header is damaged")
 
 
-def _read_sequence_and_states(file: int, states: bytearray) -> bytes:
-    # One system call is fast enough to come between two samples. But it copies the
-    # bytes of one buffer in any order, and the states must come after the sequence.
-    sequence = bytearray(_SEQUENCE.size)
-    if hasattr(os, "preadv"):
-        count = os.preadv(file, [sequence, states], _SEQUENCE_OFFSET)
-    else:
-        sequence[:] = _read_at(file, _SEQUENCE_OFFSET, _SEQUENCE.size)
-        raw = _read_at(file, HEADER.size, len(states))
-        count = len(sequence) + len(raw)
-        states[: len(raw)] = raw
-    if count < _SEQUENCE.size + len(states):
-        raise NotARecord("the file ends within its header")
-    return bytes(sequence)
+def _is_whole(state: bytes) -> bool:
+    words, checksum = state[: _WORDS.size], state[_WORDS.size :]
+    return checksum_of(words).to_bytes(8, "little") == checksum
+
+
+def checksum_of(words: bytes) -> int:
+    """Return what mp_record_checksum() makes of a state's words before the checksum."""
+    total = 1
+    for i, word in enumerate(_WORDS.unpack(words)):
+        total += word * pow(_FACTOR, i + 1, 2**64)
+    return total % 2**64
 
 
 def _state(path: str, file: int, pid: int) -> str:
@@ -328,8 +328,7 @@ def _is_held(path: str, file: int) -> bool:
 
 
 def _is_marked(file: int) -> bool:
-    raw = _read_at(file, _ENDED_OFFSET, _ENDED.size)
-    return raw != bytes(_ENDED.size)
+    return any(_read_at(file, _ENDED_OFFSET, 4))
 
 
 def _is_there(pid: int) -> bool:

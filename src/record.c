@@ -7,6 +7,24 @@
 _Static_assert(sizeof(struct mp_record_header) <= MP_RECORD_HEADER_BYTES,
                "the header is one page");
 
+#define CHECKED_BYTES offsetof(struct mp_record_state, checksum)
+
+uint64_t
+mp_record_checksum(const struct mp_record_state *state)
+{
+    uint64_t words[CHECKED_BYTES / sizeof(uint64_t)];
+    memcpy(words, state, sizeof words);
+    /* All products at once, unlike a hash in which each word waits for the one before:
+     * the compiler knows the powers. */
+    uint64_t sum = 1;
+    uint64_t power = 1;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        power *= MP_RECORD_FACTOR;
+        sum += words[i] * power;
+    }
+    return sum;
+}
+
 void
 mp_record_begin(struct mp_record_header *header, const struct mp_record_origin *origin,
                 const struct mp_ring *ring)
@@ -26,9 +44,11 @@ mp_record_begin(struct mp_record_header *header, const struct mp_record_origin *
     header->memory_limit = origin->memory_limit;
     header->argv_bytes = (uint32_t)argv_bytes;
     memcpy(header->argv, origin->argv, argv_bytes);
-    header->states[0].taken = ring->taken;
-    header->states[0].base = ring->oldest;
-    header->states[0].totals = ring->totals;
+    struct mp_record_state *state = &header->states[ring->taken % 2];
+    state->taken = ring->taken;
+    state->base = ring->oldest;
+    state->totals = ring->totals;
+    state->checksum = mp_record_checksum(state);
     /* Last: without it the file is none. */
     atomic_thread_fence(memory_order_release);
     memcpy(header->magic, MP_RECORD_MAGIC, sizeof header->magic);
@@ -37,14 +57,13 @@ mp_record_begin(struct mp_record_header *header, const struct mp_record_origin *
 MP_COLD void
 mp_record_publish(struct mp_record_header *header, const struct mp_ring *ring)
 {
-    uint64_t sequence = atomic_load_explicit(&header->sequence, memory_order_relaxed);
-    const struct mp_record_state *before = &header->states[sequence % 2];
-    struct mp_record_state *after = &header->states[(sequence + 1) % 2];
+    const struct mp_record_state *before = &header->states[(ring->taken - 1) % 2];
+    struct mp_record_state *after = &header->states[ring->taken % 2];
     struct mp_record_state state = *before;
     mp_totals_add(&state.totals, mp_ring_at(ring, ring->taken - 1));
     state.taken = ring->taken;
-    /* Readers of the page cache are other processes: the order of stores is all. */
+    state.checksum = mp_record_checksum(&state);
+    /* Its slot was written before. */
     atomic_thread_fence(memory_order_release);
     *after = state;
-    atomic_store_explicit(&header->sequence, sequence + 1, memory_order_release);
 }

@@ -23,6 +23,7 @@ struct mp_record_state {
     uint64_t taken; /* the number that the next sample will have */
     uint64_t base;  /* the number of the first sample that was ever in the file */
     struct mp_totals totals;
+    uint64_t checksum; /* mp_record_checksum() of the words before */
 };
 
 struct mp_record_header {
@@ -38,8 +39,8 @@ struct mp_record_header {
     _Atomic uint64_t peak;  /* the kernel's high-water mark, in bytes */
     _Atomic uint32_t ended; /* 1: stop_recording(), or the end of the interpreter */
     uint32_t argv_bytes;
-    /* states[sequence % 2] is whole: the other one may be half written. */
-    _Atomic uint64_t sequence;
+    /* Each state is written over the last but one, which may leave a half: of those
+     * whose checksum is right, the one that has taken more is the newest. */
     struct mp_record_state states[2];
     char argv[MP_RECORD_ARGV_BYTES]; /* each argument ends with a NUL */
 };
@@ -54,6 +55,13 @@ struct mp_record_origin {
     const char *argv;
     size_t argv_bytes; /* at most MP_RECORD_ARGV_BYTES are kept */
 };
+
+/* Tells a whole state from one that is half written, in whatever order a reader's copy
+ * is made: 1 + the sum of word[i] * MP_RECORD_FACTOR ** (i + 1), modulo 2 ** 64. With a
+ * sequence number instead, a reader that is slower than a sample would find it changed
+ * each time. */
+#define MP_RECORD_FACTOR UINT64_C(0x9e3779b97f4a7c15)
+uint64_t mp_record_checksum(const struct mp_record_state *state);
 
 /* Makes a header in zeroed memory for the ring, whose slots lie behind it already. */
 void mp_record_begin(struct mp_record_header *header,

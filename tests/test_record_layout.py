@@ -28,9 +28,8 @@ HEADER = """
     peak 64 8
     ended 72 4
     argv_bytes 76 4
-    sequence 80 8
-    states 88 176
-    argv 264 2048
+    states 80 192
+    argv 272 2048
 """
 STATE = """
     taken 0 8
@@ -44,6 +43,7 @@ STATE = """
     totals.first.bytes 64 8
     totals.last.ns 72 8
     totals.last.bytes 80 8
+    checksum 88 8
 """
 SAMPLE = """
     ns 0 8
@@ -66,7 +66,9 @@ def in_c(tmp_path):
         "state": "struct mp_record_state",
         "sample": "struct mp_sample",
     }
-    lines = ['#include "record.h"', "#include <stdio.h>", "int main(void) {"]
+    lines = ['#include "record.h"']
+    lines += [f"#include <{name}.h>" for name in ("inttypes", "stdio", "string")]
+    lines.append("int main(void) {")
     for name, table in structs.items():
         kind = types[name]
         lines.append(f'printf("{name} . 0 %zu\\n", sizeof({kind}));')
@@ -78,11 +80,17 @@ def in_c(tmp_path):
     lines.append('printf("constant MP_RECORD_VERSION %d 0\\n", MP_RECORD_VERSION);')
     for constant in ("MP_RECORD_HEADER_BYTES", "MP_RECORD_ARGV_BYTES"):
         lines.append(f'printf("constant {constant} %d 0\\n", {constant});')
+    lines.append("struct mp_record_state state; memset(&state, 0xa5, sizeof state);")
+    lines.append("state.taken = 1; state.totals.last.bytes = 2;")
+    lines.append(
+        'printf("constant checksum %" PRIu64 " 0\\n", mp_record_checksum(&state));'
+    )
     lines.append("return 0; }")
     source = tmp_path / "layout.c"
     source.write_text("\n".join(lines))
     program = tmp_path / "layout"
-    build = [compiler, "-std=gnu11", "-I", SOURCE, source, "-o", program]
+    sources = [source, SOURCE / "record.c", SOURCE / "ring.c"]
+    build = [compiler, "-std=gnu11", "-I", SOURCE, *sources, "-o", program]
     subprocess.run(build, check=True, timeout=120)
     out = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     split = [line.split() for line in out.splitlines()]
@@ -96,6 +104,13 @@ def test_c_lays_the_file_out_as_documented(in_c):
     assert in_c["constant", "MP_RECORD_VERSION"][0] == _record.VERSION == 1
     assert in_c["constant", "MP_RECORD_HEADER_BYTES"][0] == _record.HEADER_BYTES == 4096
     assert in_c["constant", "MP_RECORD_ARGV_BYTES"][0] == _record.ARGV_BYTES == 2048
+
+
+def test_python_sums_a_state_up_as_c_does(in_c):
+    words = [0xA5A5A5A5A5A5A5A5] * 11
+    words[0], words[-1] = 1, 2
+    raw = b"".join(word.to_bytes(8, "little") for word in words)
+    assert _record.checksum_of(raw) == in_c["constant", "checksum"][0]
 
 
 def test_every_field_is_documented(in_c):
@@ -113,13 +128,12 @@ def test_python_reads_the_file_as_documented():
         names = layout.format.lstrip("<").replace("8s", "s")
         return [sizes["8s" if code == "s" else code] for code in names]
 
-    head = [row for row in rows(HEADER) if int(row[1]) < 88]
+    head = [row for row in rows(HEADER) if int(row[1]) < 80]
     assert codes(_record.HEADER) == [int(size) for _, _, size in head]
     assert codes(_record.STATE) == [int(size) for _, _, size in rows(STATE)]
     assert codes(_record.SAMPLE) == [int(size) for _, _, size in rows(SAMPLE)]
     places = {name: int(offset) for name, offset, _ in rows(HEADER)}
     assert places["ended"] == _record._ENDED_OFFSET
-    assert places["sequence"] == _record._SEQUENCE_OFFSET
     assert places["states"] == _record.HEADER.size
     assert places["argv"] == _record._ARGV_OFFSET
     for table, layout in ((STATE, _record.STATE), (SAMPLE, _record.SAMPLE)):

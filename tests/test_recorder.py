@@ -472,15 +472,13 @@ def check_soundness(record):
 
 @pytest.mark.parametrize("capacity", [1, 2, 4, 64])
 def test_a_reader_never_sees_a_torn_file(tmp_path, trail, capacity):
-    """The slots are overwritten again and again while they are read."""
+    """The states and slots are overwritten again and again while they are read."""
     program = """
 import sys, memprobe
 memprobe.configure(capacity=int(sys.argv[2]))
 memprobe.record(sys.argv[1], 0.0005)
 print(flush=True)
-while True:
-    memprobe.sample_mem()
-    for _ in range(600): pass  # a reading of the header takes as long as some samples
+while True: memprobe.sample_mem()
 """
     command = [sys.executable, "-c", program, trail, str(capacity)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=trail) as child:
@@ -497,6 +495,21 @@ while True:
                 before = record.count
         finally:
             child.kill()
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 20480])
+def test_keep_removes_what_was_killed_while_it_was_created(trail, run_python, size):
+    """Before its header is written, a file is only zeros."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    names = [f"{ended.pid}-1.memprobe", f"{os.getpid()}-1.memprobe", "1.memprobe"]
+    for name in names:
+        (trail / name).write_bytes(bytes(size))
+    run_python('import memprobe; memprobe.record("trail", keep=0)')
+    assert not (trail / names[0]).exists()
+    assert (trail / names[2]).exists(), "not the recorder's"
+    if os.name != "nt":  # there a living process holds its file
+        assert (trail / names[1]).exists(), "of a living process"
 
 
 @linux

@@ -67,7 +67,6 @@ def forge(path, samples=((0, 50 * MIB), (10, 60 * MIB)), **changes):
         "peak": 0,
         "ended": 1,
         "argv_bytes": None,
-        "sequence": 0,
     }
     state = {
         "taken": len(samples),
@@ -81,6 +80,7 @@ def forge(path, samples=((0, 50 * MIB), (10, 60 * MIB)), **changes):
         "first": sizes[0] if samples else 0,
         "last_ns": times[-1] if samples else 0,
         "last": sizes[-1] if samples else 0,
+        "checksum": None,
     }
     argv = changes.pop("argv", b"python\0app.py\0")
     for name, value in changes.items():
@@ -88,6 +88,10 @@ def forge(path, samples=((0, 50 * MIB), (10, 60 * MIB)), **changes):
     if fields["argv_bytes"] is None:
         fields["argv_bytes"] = len(argv)
     header = _record.HEADER.pack(*fields.values())
+    if state["checksum"] is None:
+        state["checksum"] = 0
+        whole = _record.STATE.pack(*state.values())
+        state["checksum"] = _record.checksum_of(whole[:-8])
     header += _record.STATE.pack(*state.values()) + bytes(_record.STATE.size) + argv
     slots = [_record.SAMPLE.pack(*s) for s in zip(times, sizes, strict=True)]
     slots = b"".join(slots) or bytes(16)
@@ -276,6 +280,8 @@ def test_a_foreign_file_is_one_line_and_the_others_are_shown(
         {"last_ns": 2**63 - 1, "first_ns": 2**63 - 1},
         {"last": 2**64 - 1},
         {"samples": [(0, 50), (-50, 60)]},
+        {"checksum": 0},
+        {"checksum": 1},
     ],
     ids=str,
 )
@@ -295,7 +301,6 @@ def test_what_a_header_contradicts_is_one_line(trail, show, changes):
         {"memory_limit": 2**64 - 1},
         {"peak": 2**64 - 1},
         {"pid": 2**32 - 1, "ended": 0},
-        {"sequence": 2**64 - 2},
         {"argv": b""},
         {"argv": b"\0"},
         {"argv": b"x" * 2048},
