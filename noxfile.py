@@ -37,12 +37,17 @@ add_to_path()
 
 
 def install_tests(session):
-    """What the tests need; NumPy and Celery only as wheels, tests skip without them."""
-    session.install("-q", "pytest>=8", "psutil>=5.9")
-    for optional in ("numpy", "celery"):
-        session.install(
-            *("-q", "--only-binary=:all:", optional), success_codes=[0, 1], silent=True
-        )
+    """What the tests need; but for pytest and psutil only as wheels, if there are any.
+
+    The tests skip without them.
+    """
+    for requirement in nox.project.load_toml()["dependency-groups"]["test"]:
+        if requirement.startswith(("pytest", "psutil")):
+            session.install("-q", requirement)
+        else:
+            # psleak comes as source only, without C.
+            wheels = ["--only-binary=:all:", "--no-binary=psleak"]
+            session.install(*wheels, requirement, success_codes=[0, 1], silent=True)
 
 
 def build(folder, python):

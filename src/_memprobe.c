@@ -39,12 +39,20 @@ raise_error(int error, const char *source)
     if (error == MP_NO_MEMORY) {
         return PyErr_Format(PyExc_MemoryError, "no memory for the ring of samples");
     }
+    /* Not left to the functions that take a char *: these go on without memory for it
+     * and lose the MemoryError. */
+    PyObject *filename = PyUnicode_DecodeFSDefault(source);
+    if (filename == NULL) {
+        return NULL;
+    }
 #ifdef MS_WINDOWS
-    return PyErr_SetFromWindowsErrWithFilename(error, source);
+    PyErr_SetExcFromWindowsErrWithFilenameObject(PyExc_OSError, error, filename);
 #else
     errno = error;
-    return PyErr_SetFromErrnoWithFilename(PyExc_OSError, source);
+    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, filename);
 #endif
+    Py_DECREF(filename);
+    return NULL;
 }
 
 /* Arguments */

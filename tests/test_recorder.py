@@ -3,7 +3,6 @@
 import errno
 import os
 import random
-import resource
 import shutil
 import signal
 import stat
@@ -225,6 +224,8 @@ def test_a_full_or_read_only_disk_is_an_oserror_and_leaves_no_file(
 
 def test_a_limit_of_file_sizes_is_an_oserror_and_leaves_no_file(trail):
     """Python ignores SIGXFSZ, so that the write fails."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
@@ -310,14 +311,18 @@ def test_figures_are_those_of_stats(trail):
         assert getattr(record, name) == getattr(stats, name), name
 
 
-def test_the_kernels_peak_is_in_the_file(trail):
+def test_the_kernels_peak_is_in_the_file(run_python):
     """Of a spike between two samples, too."""
-    memprobe.record(trail, interval=0.05)
-    wait_for(lambda: memprobe.stats().count >= 1)
-    before = memprobe.peak_rss()
-    block = bytearray(b"x") * (memprobe.peak_rss() - memprobe.rss() + 100 * MIB)
-    del block
-    wait_for(lambda: read_one(trail).peak >= before + 90 * MIB)
+    program = """
+memprobe.record("trail", 0.05)
+(name,) = files()
+wait_for(lambda: memprobe.stats().count >= 1)
+before = memprobe.rss()
+block = bytearray(b"x") * (200 * 2**20)
+del block
+wait_for(lambda: _record.read("trail/" + name).peak >= before + 190 * 2**20)
+"""
+    run_python(PRELUDE + program)
 
 
 def test_a_full_ring_keeps_the_newest_in_the_file(trail):

@@ -211,7 +211,9 @@ def test_a_dump_interrupted_at_any_instruction_forgets_only_what_it_printed():
             nonlocal left
             if frame.f_code is not code:
                 return None
-            frame.f_trace_opcodes = True
+            if event == "call":
+                frame.f_trace_opcodes = True
+                sys.settrace(trace)  # from 3.12 on what asks for the opcodes
             if event == "opcode":
                 if left == 0:
                     raise KeyboardInterrupt
@@ -238,5 +240,5 @@ def test_a_dump_interrupted_at_any_instruction_forgets_only_what_it_printed():
             forgotten_by_interrupted += 1
             assert memprobe.stats().count == 0
             assert out.getvalue().endswith(".\n")
-    assert instruction > 50
+    assert instruction > 40
     assert forgotten_by_interrupted < 5  # between forgetting and the end of the call

@@ -187,6 +187,11 @@ def test_a_file_without_samples_is_shown_too(trail, show):
     forge(trail / "2-2.memprobe")
     assert [row[0] for row in rows(show(trail))] == ["4242", "4242"]
     show("--csv", "out.csv", path)
+
+
+def test_a_file_without_samples_cannot_be_drawn(trail, show):
+    pytest.importorskip("matplotlib")
+    path = forge(trail / "1-1.memprobe", [])
     show("--plot", "out.svg", path, status=1, errors=1)
     assert "there are no samples to draw" in show.errors[0]
 

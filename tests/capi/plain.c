@@ -34,8 +34,8 @@ sample_in_threads(PyObject *module, PyObject *argument)
     if (count < 1 || count > 16) {
         return PyErr_Format(PyExc_ValueError, "from 1 to 16 threads");
     }
-    Py_BEGIN_ALLOW_THREADS for (long i = 0; i < count; i++)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    for (long i = 0; i < count; i++) {
         if (pthread_create(&threads[i], NULL, take_samples, &results[i]) != 0) {
             results[i] = -2;
         }
@@ -45,7 +45,8 @@ sample_in_threads(PyObject *module, PyObject *argument)
             (void)pthread_join(threads[i], NULL);
         }
     }
-    Py_END_ALLOW_THREADS long result = 0;
+    Py_END_ALLOW_THREADS
+    long result = 0;
     for (long i = 0; i < count; i++) {
         result = results[i] != 0 ? results[i] : result;
     }
@@ -58,8 +59,10 @@ read_rss(PyObject *module, PyObject *ignored)
     (void)module, (void)ignored;
     uint64_t bytes = 0;
     int error;
-    Py_BEGIN_ALLOW_THREADS error = memprobe_rss(&bytes);
-    Py_END_ALLOW_THREADS return Py_BuildValue("iK", error, (unsigned long long)bytes);
+    Py_BEGIN_ALLOW_THREADS
+    error = memprobe_rss(&bytes);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("iK", error, (unsigned long long)bytes);
 }
 
 static PyObject *
@@ -85,5 +88,11 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC
 PyInit_plain(void)
 {
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+#ifdef Py_GIL_DISABLED
+    if (module != NULL) {
+        (void)PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+    }
+#endif
+    return module;
 }

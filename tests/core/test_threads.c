@@ -47,18 +47,6 @@ sampler(void *ignored)
 }
 
 static void *
-first_sampler(void *ignored)
-{
-    (void)ignored;
-    wait_for_the_others();
-    for (int i = 0; i < FIRST; i++) {
-        uint64_t bytes;
-        CHECK(mp_probe_sample(&bytes) == 0);
-    }
-    return NULL;
-}
-
-static void *
 throttled_sampler(void *ignored)
 {
     (void)ignored;
@@ -214,11 +202,23 @@ test_of_samples_at_the_same_time_the_interval_lets_one_through(void)
     mp_probe_set_min_interval(0);
 }
 
+#ifndef _WIN32
+static void *
+first_sampler(void *ignored)
+{
+    (void)ignored;
+    wait_for_the_others();
+    for (int i = 0; i < FIRST; i++) {
+        uint64_t bytes;
+        CHECK(mp_probe_sample(&bytes) == 0);
+    }
+    return NULL;
+}
+
 /* A forked child finds the state all zeros; whoever comes first prepares it. */
 static void
 test_threads_that_make_a_childs_first_readings_share_one_ring(void)
 {
-#ifndef _WIN32
     for (int i = 0; i < 150; i++) {
         pid_t child = fork();
         CHECK(child >= 0);
@@ -232,14 +232,16 @@ test_threads_that_make_a_childs_first_readings_share_one_ring(void)
         int status;
         CHECK(waitpid(child, &status, 0) == child && status == 0);
     }
-#endif
 }
+#endif
 
 int
 main(void)
 {
     CHECK(mp_probe_start() == 0);
+#ifndef _WIN32
     test_threads_that_make_a_childs_first_readings_share_one_ring();
+#endif
     test_every_sample_is_counted_once_beside_everything();
     test_the_totals_are_exact_while_the_ring_is_resized();
     test_of_samples_at_the_same_time_the_interval_lets_one_through();
