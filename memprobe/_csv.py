@@ -1,6 +1,6 @@
 """RSS over time as CSV."""
 
-import time
+from datetime import datetime, timedelta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,5 +39,6 @@ def write_csv_of_processes(path: str, records: "Iterable[Record]") -> None:
 
 
 def _date(seconds: float) -> str:
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{int(seconds % 1 * 1e6):06}Z"
+    # Not time.gmtime(), which knows no year after 3000 on Windows, or fewer.
+    date = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    return date.isoformat(timespec="microseconds") + "Z"

@@ -65,7 +65,8 @@ class Record:
         limit, peak, _, argv_bytes = HEADER.unpack_from(header)[8:]
         argv = header[_ARGV_OFFSET : _ARGV_OFFSET + argv_bytes]
         self.path = path
-        self.argv = os.fsdecode(argv.removesuffix(b"\0")).split("\0")
+        text = argv.removesuffix(b"\0").decode("utf-8", "surrogateescape")
+        self.argv = text.split("\0")
         self.interval = interval_ns / 1e9
         self.memory_limit: int | None = limit or None
 

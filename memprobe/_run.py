@@ -68,10 +68,10 @@ def run(
 
 
 def _absolute(path: str) -> str:
-    # As Python has it: on POSIX "./" and "../" stay.
+    # As Python has it: on POSIX "./" and "../" stay, on Windows a separator at the end.
     if os.name == "posix":
         return os.path.join(os.getcwd(), path)
-    return os.path.abspath(path)
+    return os.path.abspath(path) + os.sep * path.endswith(("/", "\\"))
 
 
 def _is_folder_or_archive(path: str) -> bool:

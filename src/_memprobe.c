@@ -647,7 +647,7 @@ record(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     if (strlen(directory) >= sizeof what.directory) {
-        return raise_error(ENAMETOOLONG, directory);
+        return raise_error(MP_PATH_TOO_LONG, directory);
     }
     strcpy(what.directory, directory);
     what.memory_limit = memory_limit;

@@ -2,9 +2,17 @@
 #ifndef MP_FILE_H
 #define MP_FILE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* The error for a path that is too long, in the numbers of mp_file_create(). */
+#if defined(_WIN32)
+#    define MP_PATH_TOO_LONG 206 /* ERROR_FILENAME_EXCED_RANGE */
+#else
+#    define MP_PATH_TOO_LONG ENAMETOOLONG
+#endif
 
 /* All zeros: none. */
 struct mp_file {

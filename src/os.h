@@ -7,8 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The lock. All zeros is an unlocked one on each system (os_linux.c checks it): memory
- * that the kernel has wiped in a forked child holds locks that can be used. */
+/* The lock. All zeros is an unlocked one on each system (tests/core/test_probe.c checks
+ * it): memory that the kernel has wiped in a forked child holds locks that can be used.
+ */
 #if defined(_WIN32)
 typedef struct {
     void *srwlock;

@@ -4,7 +4,6 @@
 #include "rss.h"
 #include "sampler.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -401,7 +400,7 @@ begin_recording(struct state *state)
                           "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
                           origin.pid, origin.wall_ns / 1000);
     if (length < 0 || (size_t)length >= sizeof state->record_path) {
-        return ENAMETOOLONG;
+        return MP_PATH_TOO_LONG;
     }
     struct mp_file file = {0};
     size_t size = MP_RECORD_HEADER_BYTES + (size_t)capacity * sizeof(struct mp_sample);

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +21,9 @@ def pytest_sessionstart():
     if extension.parent != package.parent or not extension.is_file():
         pytest.exit(f"memprobe is not installed: {package} has no extension", 3)
     print(f"testing {extension}")
+    # A shell starts what is to run in the background with Ctrl-C ignored, and so would
+    # be what the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

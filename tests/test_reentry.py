@@ -211,9 +211,7 @@ def test_a_dump_interrupted_at_any_instruction_forgets_only_what_it_printed():
             nonlocal left
             if frame.f_code is not code:
                 return None
-            if event == "call":
-                frame.f_trace_opcodes = True
-                sys.settrace(trace)  # from 3.12 on what asks for the opcodes
+            frame.f_trace_opcodes = True
             if event == "opcode":
                 if left == 0:
                     raise KeyboardInterrupt
@@ -223,6 +221,8 @@ def test_a_dump_interrupted_at_any_instruction_forgets_only_what_it_printed():
         return trace
 
     before = sys.gettrace()
+    # From 3.12 on opcodes are traced if a frame that is there already asks for it.
+    sys._getframe().f_trace_opcodes = True
     forgotten_by_interrupted = 0
     for instruction in range(10_000):
         memprobe.clear()

@@ -133,6 +133,8 @@ def test_a_script_behind_a_link_finds_its_neighbours(same, show):
         (show / "link.py").symlink_to(script)
     except OSError as error:
         pytest.skip(f"no links: {error}")
+    if not (show / "link.py").is_symlink():
+        pytest.skip("no links, and no error either")
     same(["link.py"])
 
 
@@ -277,9 +279,7 @@ def test_output_comes_before_the_report(start, tmp_path):
 @pytest.mark.parametrize("program", [["program.py"], ["-m", "program"]], ids=str)
 def test_ctrl_c_ends_the_program_and_is_reported(tmp_path, program):
     (tmp_path / "program.py").write_text("""
-import signal, time
-# What runs in the background of a shell is started with SIGINT ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import time
 print("ready", flush=True)
 while True:  # a signal just before a sleep is seen after it
     time.sleep(0.01)

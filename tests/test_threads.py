@@ -75,7 +75,7 @@ def test_what_is_read_beside_samplers_and_resizing_is_whole(run_python):
     run_python(
         TOGETHER
         + """
-import random, resource, time
+import mmap, random, time
 
 def resize():
     memprobe.configure(capacity=random.randrange(1, 300))
@@ -97,7 +97,7 @@ def read_snapshot():
     stats = memprobe.stats()
     for ns, rss in rows:
         assert start <= ns <= time.monotonic_ns(), ns
-        assert rss % resource.getpagesize() == 0, rss
+        assert rss % mmap.PAGESIZE == 0, rss
         assert stats.min <= rss <= stats.max, (rss, stats)
 
 memprobe.configure(capacity=300)

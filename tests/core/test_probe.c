@@ -1,11 +1,27 @@
 /* The probe and the reader of this system, without Python. */
 #include "check.h"
+#include "os.h"
 #include "probe.h"
 
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
 #define TOUCHED (64 * MIB)
+
+/* Which memory holds after a fork. */
+static void
+test_zeros_are_an_unlocked_lock(void)
+{
+    static mp_lock zeros;
+#if defined(_WIN32)
+    mp_lock unlocked = {NULL}; /* SRWLOCK_INIT */
+#elif defined(__APPLE__)
+    mp_lock unlocked = OS_UNFAIR_LOCK_INIT;
+#else
+    mp_lock unlocked = PTHREAD_MUTEX_INITIALIZER;
+#endif
+    CHECK(memcmp(&zeros, &unlocked, sizeof zeros) == 0);
+}
 
 static void
 test_a_reading_rises_with_touched_memory(void)
@@ -115,6 +131,7 @@ main(void)
 {
     CHECK(mp_probe_start() == 0);
     CHECK(mp_probe_start() == 0); /* as a second interpreter does */
+    test_zeros_are_an_unlocked_lock();
     test_a_reading_rises_with_touched_memory();
     test_the_peak_is_not_below_any_reading();
     test_samples_are_stored_in_order();
