@@ -17,6 +17,9 @@
 #endif
 #include "humanize.c"
 #include "probe.c"
+#include "probe_blocks.c"
+#include "probe_sampling.c"
+#include "probe_state.c"
 #include "record.c"
 #include "ring.c"
 #include "sampler.c"

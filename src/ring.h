@@ -1,5 +1,6 @@
 /* The ring: the newest samples, and totals over all of them. Pure: it asks nothing of
- * the system, allocates nothing and has no lock; its owner, probe.c, does all three. */
+ * the system, allocates nothing and has no lock; its owner, the probe, does all three.
+ */
 #ifndef MP_RING_H
 #define MP_RING_H
 

@@ -1,5 +1,5 @@
 /* The readings: numbers of this process from the operating system. One file per system
- * implements this; setup.py picks it. */
+ * implements this; extension.c picks it. */
 #ifndef MP_RSS_H
 #define MP_RSS_H
 

@@ -1,0 +1,74 @@
+#include "os.h"
+#include "probe.h"
+#include "probe_state.h"
+#include "rss.h"
+
+#include <stddef.h>
+
+int
+mp_probe_enter(struct mp_block *block, const char **source)
+{
+    struct mp_state *state = mp_state_ready();
+    *source = mp_rss_peak_source;
+    int error = mp_rss_read_mark(&state->reader, &block->mark);
+    if (error != 0) {
+        return error;
+    }
+    *source = mp_rss_source;
+    error = mp_state_read(state, &state->reader, &block->before, &block->start_ns);
+    if (error != 0) {
+        return error;
+    }
+    block->highest = block->before;
+    mp_lock_acquire(&state->lock);
+    block->outer = state->blocks;
+    state->blocks = block;
+    mp_lock_release(&state->lock);
+    return 0;
+}
+
+void
+mp_probe_abandon(struct mp_block *block)
+{
+    struct mp_state *state = mp_state_ready();
+    mp_lock_acquire(&state->lock);
+    /* In a forked child the list is empty, and the blocks of the parent are in none. */
+    for (struct mp_block **at = &state->blocks; *at != NULL; at = &(*at)->outer) {
+        if (*at == block) {
+            *at = block->outer;
+            break;
+        }
+    }
+    mp_lock_release(&state->lock);
+}
+
+int
+mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
+               const char **source)
+{
+    struct mp_state *state = mp_state_ready();
+    measured->before = block->before;
+    measured->ns = mp_clock_ns() - block->start_ns;
+    mp_probe_abandon(block);
+    int64_t ns;
+    *source = mp_rss_source;
+    int error = mp_state_read(state, &state->reader, &measured->after, &ns);
+    if (error != 0) {
+        return error;
+    }
+    measured->peak = block->highest;
+    if (measured->after > measured->peak) {
+        measured->peak = measured->after;
+    }
+    uint64_t mark;
+    *source = mp_rss_peak_source;
+    error = mp_rss_read_mark(&state->reader, &mark);
+    if (error == 0 && mark > block->mark) {
+        uint64_t peak;
+        error = mp_rss_read_peak(&peak);
+        if (error == 0 && peak > measured->peak) {
+            measured->peak = peak;
+        }
+    }
+    return error;
+}
