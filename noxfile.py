@@ -105,24 +105,3 @@ def wheel(session):
     libraries = set(re.findall(r"\S+\.so\.\d+", shown))
     if libraries != {"libc.so.6"}:
         session.error(f"it needs {libraries}")
-
-
-@nox.session(python=WITHOUT_GIL)
-def tsan(session):
-    """What runs in threads, under ThreadSanitizer and without a GIL."""
-    compiler = os.environ.get("CC", "gcc")
-    command = [compiler, "-print-file-name=libtsan.so"]
-    library = subprocess.run(command, check=True, capture_output=True, text=True)
-    session.install("-q", "pytest>=8", "psutil>=5.9")
-    session.env["CFLAGS"] = "-fsanitize=thread -g"
-    session.install("-q", build_here(session))
-    session.run(
-        *("pytest", "-q", "-p", "no:cacheprovider"),
-        *(session.posargs or ["-k", "thread or interpreter or samples or dump"]),
-        env={
-            "LD_PRELOAD": library.stdout.strip(),
-            # Python itself isn't instrumented, and its own locks are not seen.
-            "TSAN_OPTIONS": "halt_on_error=1 exitcode=66 "
-            "ignore_noninstrumented_modules=1",
-        },
-    )

@@ -100,9 +100,9 @@ def read(path: str, most: int = MOST) -> Record:
     file = _open(path)
     try:
         for _ in range(_TRIES):
-            if any(_read_at(file, 0, len(MAGIC))) or not _is_held(path, file):
+            if not _is_being_created(path, file):
                 break
-            time.sleep(0.01)  # it is being created
+            time.sleep(0.01)
         return Record(path, file, most)
     finally:
         os.close(file)
@@ -126,14 +126,26 @@ def has_ended(path: str) -> bool:
     file = _open(path)
     try:
         header = _read_at(file, 0, HEADER_BYTES)
-        name = _NAME.fullmatch(os.path.basename(path))
-        if name and not any(header):
-            pid = int(name[1])  # being created, or killed meanwhile
-        else:
-            pid = _checked(header, os.fstat(file).st_size)[0]
+        pid = _named_pid(path)
+        if pid is not None and not any(header):
+            return not _is_being_created(path, file)
+        pid = _checked(header, os.fstat(file).st_size)[0]
         return not _is_held(path, file) and (_is_marked(file) or not _is_there(pid))
     finally:
         os.close(file)
+
+
+def _named_pid(path: str) -> "int | None":
+    name = _NAME.fullmatch(os.path.basename(path))
+    return int(name[1]) if name else None
+
+
+def _is_being_created(path: str, file: int) -> bool:
+    """Return whether there is no header yet, but a process that may be writing it."""
+    if any(_read_at(file, 0, len(MAGIC))):
+        return False
+    pid = _named_pid(path)
+    return _is_held(path, file) or (pid is not None and _is_there(pid))
 
 
 def _open(path: str) -> int:

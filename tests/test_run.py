@@ -485,7 +485,7 @@ def test_what_is_no_python_has_no_traceback(start, tmp_path, content):
     (tmp_path / "binary").write_bytes(content)
     ours = start([*RUN, "binary"])
     assert ours.returncode == 1
-    assert "memprobe" not in ours.stderr
+    assert "memprobe: " not in ours.stderr
     assert "Traceback" not in ours.stderr
     assert "Error: " in ours.stderr
 
