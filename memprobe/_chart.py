@@ -1,12 +1,14 @@
 """A chart of RSS over time as lines of text."""
 
 import math
+import os
 
 from memprobe._axes import size_unit, step, time_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 BLOCKS = " ▁▂▃▄▅▆▇█┤│└─┬"
 ASCII = " .:#||+--"
@@ -102,3 +104,18 @@ def _time_axis(
         if at > len(text) or not text:
             text = text.ljust(at) + label
         number += 1
+
+
+def terminal(out: "TextIO") -> "tuple[int, bool]":
+    """Return the width of a line there, and whether it may have block characters."""
+    try:
+        columns = os.get_terminal_size(out.fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        return 80, False
+    try:
+        BLOCKS.encode(out.encoding)
+        blocks = True
+    except (LookupError, UnicodeEncodeError):
+        blocks = False
+    # A full line would make some terminals go on to the next.
+    return (columns or 80) - 1, blocks

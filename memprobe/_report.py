@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 
 from memprobe._axes import duration_text
-from memprobe._chart import BLOCKS, chart
+from memprobe._chart import chart, terminal
 from memprobe._csv import write_csv
 from memprobe._dump import print_samples
 from memprobe._memprobe import (
@@ -24,7 +24,7 @@ from memprobe._memprobe import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TextIO
+    from typing import Any
 
 
 class Report:
@@ -84,7 +84,7 @@ class Report:
         if overwritten:
             lost = duration_text(samples[0][0])
             text.write(f"- not shown: the first {lost}; --interval keeps more.\n")
-        width, blocks = _terminal(self._stderr)
+        width, blocks = terminal(self._stderr)
         for line in ["", *chart(samples, width, blocks=blocks)]:
             text.write(line + "\n")
         self._say(text.getvalue())
@@ -113,21 +113,6 @@ def _spread(samples: "list[tuple[float, int]]", most: int) -> "list[int]":
     if count == 1:
         return [samples[last][1]]
     return [samples[i * last // (count - 1)][1] for i in range(count)]
-
-
-def _terminal(out: "TextIO") -> "tuple[int, bool]":
-    """The width of a line, and whether it may have block characters."""
-    try:
-        columns = os.get_terminal_size(out.fileno()).columns
-    except (AttributeError, OSError, ValueError):
-        return 80, False
-    try:
-        BLOCKS.encode(out.encoding)
-        blocks = True
-    except (LookupError, UnicodeEncodeError):
-        blocks = False
-    # A full line would make some terminals go on to the next.
-    return (columns or 80) - 1, blocks
 
 
 class _Plot:

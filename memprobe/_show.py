@@ -5,12 +5,11 @@ import sys
 import time
 
 from memprobe._axes import duration_text
-from memprobe._chart import chart
+from memprobe._chart import chart, terminal
 from memprobe._csv import write_csv_of_processes
 from memprobe._dump import print_samples
 from memprobe._memprobe import humanbytes
 from memprobe._record import MOST, NotARecord, Record, names, read
-from memprobe._report import _terminal as terminal
 from memprobe._table import (
     command_text,
     cut,
