@@ -79,11 +79,13 @@ pread(int fd, void *to, size_t size, off_t offset)
     return pread_or_lie(fd, to, size, offset);
 }
 
+#if defined(__GLIBC__) /* elsewhere there is one name only */
 ssize_t
 pread64(int fd, void *to, size_t size, off_t offset)
 {
     return pread_or_lie(fd, to, size, offset);
 }
+#endif
 
 static bool
 refuses(const char *path)
@@ -121,7 +123,6 @@ open_at(int folder, const char *path, int flags, va_list more)
     }
 
 OPEN(open)
-OPEN(open64)
 
 #define OPENAT(name)                                                                   \
     int name(int folder, const char *path, int flags, ...)                             \
@@ -134,7 +135,11 @@ OPEN(open64)
     }
 
 OPENAT(openat)
+
+#if defined(__GLIBC__)
+OPEN(open64)
 OPENAT(openat64)
+#endif
 
 /* For a reader that goes past the C library's pread. */
 long
