@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -520,6 +521,30 @@ def test_keep_removes_what_was_killed_while_it_was_created(trail, run_python, si
     assert (trail / names[2]).exists(), "not the recorder's"
     if os.name != "nt":  # there a living process holds its file
         assert (trail / names[1]).exists(), "of a living process"
+
+
+@posix
+def test_a_file_that_is_being_created_is_waited_for(trail):
+    """Its header comes last; before that it is held, or its process is there."""
+    memprobe.record(trail, interval=3600)
+    wait_for(lambda: memprobe.stats().count == 1)
+    memprobe.stop_recording()
+    (name,) = os.listdir(trail)
+    content = (trail / name).read_bytes()
+    path = trail / f"{os.getpid()}-1.memprobe"
+    path.write_bytes(bytes(len(content)))
+
+    def write_header():
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(8)
+            file.write(content[8:])
+            file.seek(0)
+            file.write(content[:8])
+
+    timer = threading.Timer(0.1, write_header)
+    timer.start()
+    assert _record.read(path).count == 1
+    timer.join()
 
 
 @linux
