@@ -82,7 +82,8 @@ def install(
 
     def in_worker(sender: "Any", **_: object) -> None:
         if sender.app == app:
-            _make_table(sender.pool_start_method)
+            # Before Celery 5.7 there was but one.
+            _make_table(getattr(sender, "pool_start_method", "fork"))
             try:
                 start_recording()
             except (OSError, ValueError) as error:

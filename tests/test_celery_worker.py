@@ -1,6 +1,5 @@
 """Real Celery workers, with a real Redis between them and us."""
 
-import contextlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import pytest
 
 from memprobe import _record
 
-pytest.importorskip("celery")
+celery = pytest.importorskip("celery")
 pytest.importorskip("redis")
 if shutil.which("redis-server") is None:
     pytest.skip("redis-server isn't installed", allow_module_level=True)
@@ -33,6 +32,7 @@ url = os.environ["BROKER"]
 app = Celery("shop", broker=url, backend=url)
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_prefetch_multiplier = 1
+app.conf.worker_pool_start_method = os.environ.get("START_METHOD", "fork")
 memprobe.celery.install(app, os.environ["RECORDS"], interval=0.1)
 kept = []
 
@@ -61,7 +61,7 @@ FIGURES = """
 import json, sys
 from shop import app
 form, timeout = sys.argv[1], float(sys.argv[2])
-how = {"arguments": {"form": form}, "reply": True, "timeout": timeout, "limit": 3}
+how = {"arguments": {"form": form}, "reply": True, "timeout": timeout, "limit": 4}
 print(json.dumps(app.control.broadcast("memprobe", **how)))
 """
 
@@ -89,7 +89,9 @@ def until_the_limit(cluster):
 
 
 class Cluster:
-    """Three workers: a pool of three, one without a pool, one that renews its child."""
+    """Four workers: a pool of three, one without a pool, one that renews its child, and
+    a pool whose children are spawned.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -112,8 +114,10 @@ class Cluster:
         missing = {"RECORDS": str(folder / "missing")}
         self.start_worker("solo", "--pool solo", **missing)
         self.start_worker("renewing", "--concurrency 1 --max-tasks-per-child 2")
+        # Celery before 5.7 forks these too.
+        self.start_worker("spawned", "--concurrency 2", START_METHOD="spawn")
         for _ in until_the_limit(self):
-            if len(self.figures(timeout=1)) == 3:
+            if len(self.figures(timeout=1)) == 4:
                 break
 
     def start(self, name, *command, **env):
@@ -167,7 +171,7 @@ class Cluster:
         self.python("-c", RUN, *tasks)
 
     def figures(self, form="bytes", timeout=20):
-        """Ask all three workers; return as soon as they have answered."""
+        """Ask all workers; return as soon as they have answered."""
         replies = json.loads(self.python("-c", FIGURES, form, str(timeout)))
         return {node: answer for reply in replies for node, answer in reply.items()}
 
@@ -178,10 +182,7 @@ class Cluster:
                 return figures
 
     def recorded(self):
-        """Read the files of the recorders, but for those that are just being made."""
-        for path in self.records.iterdir():
-            with contextlib.suppress(_record.NotARecord):
-                yield _record.read(str(path))
+        return [_record.read(str(path)) for path in self.records.iterdir()]
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def cluster(tmp_path_factory):
         cluster.__init__(tmp_path_factory.mktemp("celery"))
         cluster.run(
             *("three,add,20,1,2", "three,leak,12", "three,fail,4"),
-            *("solo,add,5,1,2", "renewing,nap,4"),
+            *("solo,add,5,1,2", "renewing,nap,4", "spawned,nap,6"),
         )
         yield cluster
     finally:
@@ -203,6 +204,7 @@ def cluster(tmp_path_factory):
 def answers(cluster):
     """What the workers answer when all tasks have ended and all children are there."""
     cluster.wait_for("three", all_children_are_ready)
+    cluster.wait_for("spawned", lambda it: all_children_are_ready(it, 2))
     return cluster.figures()
 
 
@@ -210,9 +212,9 @@ def by_name(figures):
     return {task["name"]: task for task in figures["tasks"]}
 
 
-def all_children_are_ready(figures):
+def all_children_are_ready(figures, count=3):
     children = figures["children"]
-    return len(children) == 3 and all(it["growth"] is not None for it in children)
+    return len(children) == count and all(it["growth"] is not None for it in children)
 
 
 def test_the_leaking_task_is_named_first_on_the_command_line(cluster):
@@ -260,6 +262,19 @@ def test_a_worker_without_a_pool_counts_in_its_own_process(answers):
     figures = answers["solo@test"]
     assert figures["children"] == []
     assert by_name(figures)["shop.add"]["count"] == 5
+
+
+def test_children_that_are_spawned_are_seen(cluster, answers):
+    figures = answers["spawned@test"]
+    assert by_name(figures)["shop.nap"]["count"] == 6
+    if celery.VERSION[:2] >= (5, 7):
+        psutil = pytest.importorskip("psutil")
+        for child in figures["children"]:
+            assert "spawn_main" in " ".join(psutil.Process(child["pid"]).cmdline())
+    pids = {it["pid"] for it in [figures["parent"], *figures["children"]]}
+    for _ in until_the_limit(cluster):
+        if pids <= {it.pid for it in cluster.recorded() if it.state == "running"}:
+            break
 
 
 def test_a_worker_that_can_not_record_says_so_and_works(cluster, answers):
