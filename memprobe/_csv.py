@@ -39,6 +39,6 @@ def write_csv_of_processes(path: str, records: "Iterable[Record]") -> None:
 
 
 def _date(seconds: float) -> str:
-    # Not time.gmtime(), which knows no year after 3000 on Windows, or fewer.
+    # Not time.gmtime(), which refuses what is before 1970 or after 3000 on Windows.
     date = datetime(1970, 1, 1) + timedelta(seconds=seconds)
     return date.isoformat(timespec="microseconds") + "Z"
