@@ -34,8 +34,11 @@ setup(
         Extension(
             "memprobe._memprobe",
             sources=["src/extension.c"],
-            depends=["memprobe/include/memprobe.h", *glob("src/*.[ch]")],
-            include_dirs=["memprobe/include"],
+            depends=[
+                "memprobe/include/memprobe.h",
+                *glob("src/**/*.[ch]", recursive=True),
+            ],
+            include_dirs=["memprobe/include", "src"],
             define_macros=macros,
             py_limited_api=abi3,
             extra_compile_args=compile_args,

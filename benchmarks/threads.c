@@ -1,5 +1,5 @@
 /* What a reading costs while other threads read too: from one open /proc/self/statm for
- * all of them, as src/rss_linux.c has it, and from an open file for each thread.
+ * all of them, as src/linux/rss.c has it, and from an open file for each thread.
  *
  *     cc -std=c11 -O2 -pthread benchmarks/threads.c -o /tmp/threads && /tmp/threads
  *

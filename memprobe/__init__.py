@@ -3,7 +3,6 @@
 from memprobe import sample_mem, memdump
 """
 
-from memprobe._dump import memdump, sample
 from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
@@ -16,10 +15,10 @@ from memprobe._memprobe import (
     sample_mem,
     snapshot,
 )
-from memprobe._ps import ps
+from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
-from memprobe._sampling import sampling, start_sampling, stop_sampling
-from memprobe._stats import Stats, stats
+from memprobe._sampler import sampling, start_sampling, stop_sampling
+from memprobe._samples import Stats, memdump, sample, stats
 
 __all__ = [
     "Stats",

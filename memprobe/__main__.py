@@ -1,6 +1,6 @@
 """``python -m memprobe``."""
 
-from memprobe._command import main
+from memprobe._cli import main
 
 if __name__ == "__main__":
     main()

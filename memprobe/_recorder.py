@@ -5,8 +5,8 @@ import operator
 import os
 import sys
 
-from memprobe import _memprobe, _sampling
-from memprobe._sampling import pause_around_forks
+from memprobe import _memprobe, _sampler
+from memprobe._sampler import pause_around_forks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def record(
     if "\0" in path:
         raise ValueError(f"directory must be without NUL, not {directory!r}")
     wanted = None if keep is None else _checked_keep(keep)
-    if _sampling.recorded_throughout:
+    if _sampler.recorded_throughout:
         return
     _follow_forks()
     argv = b"".join(os.fsencode(argument) + b"\0" for argument in sys.orig_argv)
@@ -60,7 +60,7 @@ def stop_recording() -> None:
     The samples stay in the ring too. The end of the interpreter does the same. Does
     nothing if nothing is recorded.
     """
-    if _sampling.recorded_throughout:
+    if _sampler.recorded_throughout:
         return
     _memprobe._stop_recording()
     atexit.unregister(_memprobe._stop_recording)
@@ -69,7 +69,7 @@ def stop_recording() -> None:
 def record_throughout(directory: str, interval: float) -> None:
     """Start the recorder of `memprobe run --record`, which the program can't stop."""
     record(directory, interval)
-    _sampling.recorded_throughout = True
+    _sampler.recorded_throughout = True
 
 
 def record_what_it_starts(directory: str, interval: float) -> None:

@@ -30,7 +30,7 @@ def build(target, limited, output):
     command = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", target),
         *("-O3", "-fvisibility=hidden", *WARNINGS),
-        *("-I", str(CHECKOUT / "memprobe/include")),
+        *("-I", str(CHECKOUT / "memprobe/include"), "-I", str(CHECKOUT / "src")),
         *("-isystem", sysconfig.get_path("include")),
         *(["-DPy_LIMITED_API=0x030C0000"] if limited else []),
         *("-shared", "-Wl,-undefined,dynamic_lookup"),

@@ -9,7 +9,7 @@
 #include "attributes.h"
 #include "humanize.h"
 #include "probe.h"
-#include "rss.h"
+#include "system.h"
 
 #include <errno.h>
 #include <math.h>

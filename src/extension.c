@@ -1,17 +1,17 @@
 /* The extension as one translation unit, so that a reading can be one function
  * (attributes.h): as separate files it takes 0.04 of a reading longer. */
 #if defined(_WIN32)
-#    include "file_windows.c"
-#    include "os_windows.c"
-#    include "rss_windows.c"
+#    include "windows/file.c"
+#    include "windows/os.c"
+#    include "windows/rss.c"
 #elif defined(__APPLE__)
-#    include "file_posix.c"
-#    include "os_macos.c"
-#    include "rss_macos.c"
+#    include "macos/os.c"
+#    include "macos/rss.c"
+#    include "posix/file.c"
 #else
-#    include "file_posix.c"
-#    include "os_linux.c"
-#    include "rss_linux.c"
+#    include "linux/os.c"
+#    include "linux/rss.c"
+#    include "posix/file.c"
 #    include "statm.c"
 #    include "status.c"
 #endif

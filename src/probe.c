@@ -1,8 +1,7 @@
 #include "probe.h"
 #include "attributes.h"
-#include "os.h"
 #include "probe_state.h"
-#include "rss.h"
+#include "system.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

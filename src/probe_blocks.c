@@ -1,7 +1,6 @@
-#include "os.h"
 #include "probe.h"
 #include "probe_state.h"
-#include "rss.h"
+#include "system.h"
 
 #include <stddef.h>
 

@@ -1,10 +1,9 @@
 #include "file.h"
-#include "os.h"
 #include "probe.h"
 #include "probe_state.h"
 #include "record.h"
-#include "rss.h"
 #include "sampler.h"
+#include "system.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>

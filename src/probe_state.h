@@ -4,11 +4,10 @@
 #ifndef MP_PROBE_STATE_H
 #define MP_PROBE_STATE_H
 
-#include "os.h"
 #include "probe.h"
 #include "ring.h"
-#include "rss.h"
 #include "sampler.h"
+#include "system.h"
 
 #include <stdatomic.h>
 #include <stdint.h>

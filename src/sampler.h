@@ -4,8 +4,7 @@
 #define MP_SAMPLER_H
 
 #include "file.h"
-#include "os.h"
-#include "rss.h"
+#include "system.h"
 
 /* Errors besides errnos. */
 #define MP_SAMPLING (-2) /* the sampler runs already */

@@ -12,6 +12,7 @@ import memprobe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FAULTS = CHECKOUT / "tests" / "faults"
+SOURCE = CHECKOUT / "src"
 
 
 def pytest_sessionstart():
@@ -100,6 +101,18 @@ def compile_c():
         return target
 
     return compile_to
+
+
+@pytest.fixture(scope="session")
+def core_files():
+    """The C files of this system, but for the binding, and what has a main()."""
+    if not SOURCE.is_dir():
+        pytest.skip("no sources beside the tests")
+    systems = {"linux": ["linux", "posix"], "darwin": ["macos", "posix"]}
+    folders = [SOURCE / name for name in systems.get(sys.platform, ["windows"])]
+    others = {"_memprobe", "extension", "observer"}
+    files = [file for file in SOURCE.glob("*.c") if file.stem not in others]
+    return sorted([*files, *(file for at in folders for file in at.glob("*.c"))])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,72 @@
+#include "system.h"
+
+#include <errno.h>
+#include <mach/mach.h>
+
+const char mp_rss_source[] = "task_info(MACH_TASK_BASIC_INFO)";
+const char mp_rss_peak_source[] = "task_info(MACH_TASK_BASIC_INFO)";
+
+/* Reads both numbers. mach_task_self() each time: a forked child has another port. What
+ * task_info returns is no errno, so it becomes the one that says as much: EIO. */
+static int
+read_info(mach_task_basic_info_data_t *info)
+{
+    mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
+    kern_return_t result =
+        task_info(mach_task_self(), MACH_TASK_BASIC_INFO, (task_info_t)info, &count);
+    if (result != KERN_SUCCESS || count < MACH_TASK_BASIC_INFO_COUNT) {
+        return EIO;
+    }
+    return info->resident_size == 0 ? ENODATA : 0;
+}
+
+void
+mp_rss_open(struct mp_rss_reader *reader)
+{
+    (void)reader;
+}
+
+void
+mp_rss_close(struct mp_rss_reader *reader)
+{
+    (void)reader;
+}
+
+int
+mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
+{
+    (void)reader;
+    mach_task_basic_info_data_t info;
+    int error = read_info(&info);
+    *ns = mp_clock_ns();
+    if (error == 0) {
+        *bytes = info.resident_size;
+    }
+    return error;
+}
+
+int
+mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    (void)reader;
+    (void)bytes;
+    return 0;
+}
+
+int
+mp_rss_read_peak(uint64_t *bytes)
+{
+    mach_task_basic_info_data_t info;
+    int error = read_info(&info);
+    if (error == 0) {
+        *bytes = info.resident_size_max;
+    }
+    return error;
+}
+
+int
+mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    (void)reader;
+    return mp_rss_read_peak(bytes);
+}

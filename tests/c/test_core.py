@@ -1,0 +1,88 @@
+"""The C core without Python: each program beside this file, built with sanitizers.
+
+Which ones is in MEMPROBE_SANITIZERS (address,undefined if it isn't set; empty is none),
+and what to run the programs under, such as valgrind, in MEMPROBE_RUN_UNDER.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE.parent.parent / "src"
+FUZZ = HERE.parent / "fuzz"
+SYSTEM = {"linux": "linux", "darwin": "macos"}.get(sys.platform)
+WARNINGS = "-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror".split()
+SANITIZERS = os.environ.get("MEMPROBE_SANITIZERS", "address,undefined")
+RUN_UNDER = os.environ.get("MEMPROBE_RUN_UNDER", "").split()
+
+compiler = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0]
+
+pytestmark = [
+    pytest.mark.skipif(SYSTEM is None, reason="built by hand on this system"),
+    pytest.mark.skipif(shutil.which(compiler) is None, reason=f"no {compiler}"),
+    pytest.mark.skipif(not SOURCE.is_dir(), reason="no sources beside the tests"),
+]
+
+
+@pytest.fixture(scope="module")
+def sanitizers(tmp_path_factory):
+    """The options for them; none if the programs don't run, as with musl."""
+    if not SANITIZERS:
+        return []
+    options = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
+    folder = tmp_path_factory.mktemp("sanitizers")
+    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
+    command = [compiler, *options, "empty.c", "-o", "empty"]
+    for step in (command, [folder / "empty"]):
+        result = subprocess.run(step, cwd=folder, capture_output=True, check=False)
+        if result.returncode != 0:
+            return []
+    return options
+
+
+@pytest.fixture
+def build(tmp_path, sanitizers):
+    def build(*files):
+        executable = tmp_path / files[0].stem
+        command = [
+            *(compiler, "-std=gnu11", "-g", "-O1", *WARNINGS, *sanitizers),
+            *("-I", SOURCE, "-I", HERE, *files),
+            *("-o", executable, "-lm", "-pthread"),
+        ]
+        subprocess.run(command, check=True, timeout=120)
+        return executable
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "program", sorted(HERE.glob("test_*.c")), ids=lambda path: path.stem
+)
+def test_core(program, build, core_files):
+    executable = build(program, *core_files)
+    subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    "corpus", sorted((FUZZ / "corpus").iterdir()), ids=lambda path: path.name
+)
+def test_fuzz_corpus(corpus, build):
+    """What the fuzzer has found to be worth trying, see tests/fuzz/run."""
+    target = FUZZ / f"{corpus.name}.c"
+    replay = FUZZ / "replay.c"
+    executable = build(target, replay, SOURCE / f"{corpus.name}.c")
+    inputs = sorted(corpus.iterdir())
+    assert inputs
+    subprocess.run([*RUN_UNDER, executable, *inputs], check=True, timeout=120)
+
+
+def test_only_the_binding_knows_python():
+    for file in SOURCE.rglob("*.[ch]"):
+        if file.stem != "_memprobe":
+            assert "Python.h" not in file.read_text(), file
