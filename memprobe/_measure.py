@@ -71,7 +71,7 @@ class measure:
 
     def __call__(self, function: F) -> F:
         decorated: Any = _decorated(function, self)
-        if isinstance(function, _BUILTINS):
+        if issubclass(type(function), _BUILTINS):
             # In a class a function binds to the object, a builtin one doesn't.
             return staticmethod(decorated)  # type: ignore[return-value]
         return decorated  # type: ignore[no-any-return]
@@ -96,8 +96,8 @@ _COPIED = (
 
 
 def _decorated(what: Any, measured: measure) -> Any:
-    kind = type(what)
-    if isinstance(what, _FUNCTIONS) or kind.__name__ in _COMPILED:
+    kind = type(what)  # not what its __class__ says, as that of a mock
+    if issubclass(kind, _FUNCTIONS) or kind.__name__ in _COMPILED:
         return _around(what, measured)
     if kind is _METHOD:
         return kind(_decorated(what.__func__, measured), what.__self__)
