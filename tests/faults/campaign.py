@@ -1,6 +1,9 @@
 """Every system call that memprobe makes fails, one in each run.
 
-    python campaign.py [--seconds S] [--seed N] [SCENARIO/PHASE/WHO/CALL/NTH/FAULT ...]
+    python campaign.py [--seconds S] [--seed N] [PART ...]
+
+A part is one of a run's name, SCENARIO/PHASE/WHO/CALL/NTH/FAULT, as it is printed: only
+such runs are made.
 
 Each run is a forked child of this process, so that it costs no start of Python. It does
 what a scenario says; inject.c, a library of its parent's, lets one call of memprobe's
@@ -316,8 +319,15 @@ def main():
     campaign = Campaign(injector, options.seconds, options.seed, options.only)
     start = time.monotonic()
     total = campaign.go()
+    shown = Counter()
     for name, kind, text in campaign.found:
-        print(f"{kind}: {name}: {text}")
+        call = name.rpartition("/")[0]
+        shown[kind, call] += 1
+        if shown[kind, call] == 1:
+            print(f"{kind}: {name}: {text}")
+    for (kind, call), number in shown.items():
+        if number > 1:
+            print(f"{kind}: {call}: {number} in all")
     print(f"{total} faults are there to try; {time.monotonic() - start:.0f} s:")
     for mode in MODES[1:]:
         row = {kind: n for (of, kind), n in campaign.table.items() if of == mode}
