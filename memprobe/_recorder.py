@@ -6,11 +6,8 @@ import os
 import sys
 
 from memprobe import _memprobe, _sampler
+from memprobe._arguments import SupportsFloat, SupportsIndex
 from memprobe._sampler import pause_around_forks
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
 
 _directory = ""
 _keep: "int | None" = None
