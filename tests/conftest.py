@@ -148,6 +148,13 @@ def lying_files(compile_c, tmp_path_factory):
     return compile_c(library, "-shared", "-fPIC", FAULTS / "lying_files.c", "-ldl")
 
 
+@pytest.fixture(scope="session")
+def refused_calls(compile_c, tmp_path_factory):
+    """A library to preload, whose calls can be refused; see faults/refused_calls.c."""
+    library = tmp_path_factory.mktemp("refused_calls") / "refused_calls.so"
+    return compile_c(library, "-shared", "-fPIC", FAULTS / "refused_calls.c", "-ldl")
+
+
 @pytest.fixture
 def sanitized():
     """Whether a sanitizer watches this process, and those that it starts."""
