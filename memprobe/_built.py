@@ -7,14 +7,10 @@ folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 import sys
 from os.path import join
 
-
-def get_include() -> str:
-    """Return the folder of ``memprobe.h``, for the compiler's ``-I``."""
-    return join(sys.modules["memprobe"].__path__[0], "include")
-
+from memprobe._version import __version__
 
 try:
-    import memprobe._memprobe  # noqa: F401
+    import memprobe._memprobe as _built
 except ModuleNotFoundError as _error:
     if _error.name != "memprobe._memprobe":
         raise
@@ -38,3 +34,17 @@ except ModuleNotFoundError as _error:
     except BaseException:
         sys.modules["memprobe"] = _bare
         raise
+else:
+    _version = getattr(_built, "_version", "unknown")
+    if _version != __version__:
+        raise ImportError(
+            f"memprobe {__version__} has a built module of version {_version} beside "
+            f"it, {_built.__file__}: install memprobe anew",
+            name="memprobe._memprobe",
+            path=_built.__file__,
+        )
+
+
+def get_include() -> str:
+    """Return the folder of ``memprobe.h``, for the compiler's ``-I``."""
+    return join(sys.modules["memprobe"].__path__[0], "include")
