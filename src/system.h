@@ -16,11 +16,6 @@
 typedef struct {
     void *srwlock;
 } mp_lock;
-struct mp_thread {
-    void *handle;
-    void *stop;  /* an event */
-    void *timer; /* NULL before Windows 10, 1803 */
-};
 #elif defined(__APPLE__)
 #    include <os/lock.h>
 #    include <pthread.h>
@@ -29,18 +24,28 @@ typedef os_unfair_lock mp_lock;
 #    include <pthread.h>
 typedef pthread_mutex_t mp_lock;
 #endif
-#if !defined(_WIN32)
-/* All zeros: none runs. */
+
+/* A thread of ours. All zeros: none was started yet. */
 struct mp_thread {
-    pthread_t handle;
-    pthread_mutex_t lock;
-    pthread_cond_t stop;
-    bool stopping;
-    int id;
+    _Atomic uint32_t calls;
     void (*run)(void *);
     void *argument;
-};
+#if defined(_WIN32)
+    void *handle;
+    void *called; /* an event */
+    void *timer;  /* NULL before Windows 10, 1803 */
+#elif defined(__APPLE__)
+    pthread_t handle;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool prepared; /* the two before */
+    bool running;
+    bool joinable;
+#else
+    atomic_bool running;
+    _Atomic int id; /* once it runs */
 #endif
+};
 
 void mp_lock_acquire(mp_lock *lock);
 void mp_lock_release(mp_lock *lock);
@@ -66,22 +71,30 @@ uint64_t mp_process_id(void);
  * like growth. A forked child doesn't have it. Returns NULL if there is no memory. */
 void *mp_pages_map(size_t bytes);
 
-/* Starts a thread that runs run(argument), with all signals blocked. Returns 0, or an
- * errno (on Windows a GetLastError() code). */
+/* For so long memprobe waits for a thread of its own at most, which may be frozen. */
+#define MP_PATIENCE_NS 100000000
+
+/* Starts a thread that runs run(argument), with all signals blocked, and with a stack of
+ * 256 KiB or the least that the system takes. Where the last one hasn't ended yet, it
+ * waits for that as mp_thread_join does. Returns 0, or an errno (on Windows a
+ * GetLastError() code). */
 int mp_thread_start(struct mp_thread *thread, void (*run)(void *), void *argument);
 
-/* In the thread: waits until that time of mp_clock_ns(), or until the thread is to
- * stop. Returns whether it is to stop. */
-bool mp_thread_wait(struct mp_thread *thread, int64_t until_ns);
+/* Calls the thread, whose wait then ends; how often it was called. */
+void mp_thread_call(struct mp_thread *thread);
+uint32_t mp_thread_calls(struct mp_thread *thread);
 
-/* In the thread: gives it a table of file descriptors of its own, an empty one, where
- * the system can. Nobody can close its files then, and it holds none of the program's
- * pipes open. */
-void mp_thread_leave_files(void);
+/* In the thread: waits until that time of mp_clock_ns(), or until it has been called
+ * more often than so many times. */
+void mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns);
 
-/* Stops the thread at once, waits for its end, also for the system's count of threads
- * to go down, and frees what it needed. */
-void mp_thread_stop(struct mp_thread *thread);
+/* Waits for the thread's end, also for the system's count of threads to go down, but for
+ * MP_PATIENCE_NS at most. Returns whether it has ended, or never ran. Not for two
+ * callers at once, nor beside mp_thread_start. */
+bool mp_thread_join(struct mp_thread *thread);
+
+/* Is this the thread that the process began with? */
+bool mp_thread_is_main(void);
 
 /* Leaves mapped memory out of forked children. */
 void mp_pages_leave_out_of_fork(void *pages, size_t bytes);
