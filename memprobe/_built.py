@@ -6,8 +6,10 @@ folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 
 import sys
 
+from memprobe._version import __version__
+
 try:
-    import memprobe._memprobe  # noqa: F401
+    import memprobe._memprobe as _built
 except ModuleNotFoundError as error:
     if error.name != "memprobe._memprobe":
         raise
@@ -31,3 +33,12 @@ except ModuleNotFoundError as error:
     except BaseException:
         sys.modules["memprobe"] = _bare
         raise
+else:
+    _version = getattr(_built, "_version", "unknown")
+    if _version != __version__:
+        raise ImportError(
+            f"memprobe {__version__} has a built module of version {_version} beside "
+            f"it, {_built.__file__}: install memprobe anew",
+            name="memprobe._memprobe",
+            path=_built.__file__,
+        )
