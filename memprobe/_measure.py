@@ -85,7 +85,7 @@ class measure:
 
     def __call__(self, function: F) -> F:
         decorated: Any = _decorated(function, self)
-        if type(function) in _BUILTINS:
+        if issubclass(type(function), _BUILTINS):
             # In a class a function binds to the object, a builtin one doesn't.
             return staticmethod(decorated)  # type: ignore[return-value]
         return decorated  # type: ignore[no-any-return]
@@ -95,8 +95,8 @@ class measure:
 # even later: that may be after a chroot.
 
 _METHOD = type((lambda: None).__get__(0))
-_BUILTINS = {type(len), type([].__len__)}
-_FUNCTIONS = {type(lambda: None), type(str.upper), type(object.__init__), *_BUILTINS}
+_BUILTINS = (type(len), type([].__len__))  # and C's kinds of the first
+_FUNCTIONS = (type(lambda: None), type(str.upper), type(object.__init__), *_BUILTINS)
 _COMPILED = {"cython_function_or_method", "compiled_function"}  # Cython's, Nuitka's
 
 # The flags of code objects, by which inspect tells functions apart as well.
@@ -110,8 +110,8 @@ _COPIED = (
 
 
 def _decorated(what: Any, measured: measure) -> Any:
-    kind = type(what)
-    if kind in _FUNCTIONS or kind.__name__ in _COMPILED:
+    kind = type(what)  # not what its __class__ says, as that of a mock
+    if issubclass(kind, _FUNCTIONS) or kind.__name__ in _COMPILED:
         return _around(what, measured)
     if kind is _METHOD:
         return kind(_decorated(what.__func__, measured), what.__self__)

@@ -4,8 +4,6 @@ from os import getpid, readlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from psutil import Process
 else:
     Process = object  # for who asks for types at run time
@@ -25,7 +23,8 @@ def ps() -> Process | None:
         import psutil
     except ImportError:
         return None
-    number = _own_number(psutil)
+    # macOS and Windows have no such folder.
+    number = _own_number(getattr(psutil, "PROCFS_PATH", None))
     process = _processes.get(number)
     if process is None:
         # setdefault: two threads that come here at once get the same object.
@@ -33,13 +32,12 @@ def ps() -> Process | None:
     return process
 
 
-def _own_number(psutil: ModuleType) -> int:
-    """Return the number that this process has in the /proc that psutil reads.
+def _own_number(folder: str | None) -> int:
+    """Return the number that this process has in that /proc, the one psutil reads.
 
     In a PID namespace that sees the /proc of another one, as after ``unshare -pf``,
     getpid() is there the number of somebody else.
     """
-    folder = getattr(psutil, "PROCFS_PATH", None)  # there is none on macOS and Windows
     if folder is None:
         return getpid()
     try:
