@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 
 from memprobe import _memprobe
 
@@ -10,7 +11,21 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import SupportsFloat, SupportsIndex
 
-_pauses_around_forks = False
+# From 3.12 on os.fork() warns of threads. Those of 3.13 and 3.14 counted them at first
+# after the hooks in the parent (gh-137109).
+_COUNTS_LATE = (3, 13) <= sys.version_info < (3, 13, 10) or (
+    (3, 14) <= sys.version_info < (3, 14, 1)
+)
+
+# At import, as a fork is made by any interpreter, whichever one uses the thread.
+if sys.version_info >= (3, 12) and hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_memprobe._before_fork,
+        after_in_parent=(
+            _memprobe._after_fork_later if _COUNTS_LATE else _memprobe._after_fork
+        ),
+    )
+atexit.register(_memprobe._end)
 
 # Under `memprobe run` there is always a sampler, which the program doesn't know of.
 # What it starts itself takes that one's place, and what it stops gives the place back.
@@ -47,9 +62,7 @@ def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
 
 
 def _start(interval: "SupportsFloat | SupportsIndex") -> None:
-    pause_around_forks()
     _memprobe._start_sampling(interval)
-    atexit.register(_memprobe._stop_sampling)
 
 
 def stop_sampling() -> None:
@@ -61,7 +74,6 @@ def stop_sampling() -> None:
     if _interval_throughout is not None and not _program_samples:
         return
     _memprobe._stop_sampling()
-    atexit.unregister(_memprobe._stop_sampling)
     _program_samples = False
     if _interval_throughout is not None:
         _start(_interval_throughout)
@@ -102,20 +114,3 @@ class sampling:
         traceback: "TracebackType | None",
     ) -> None:
         stop_sampling()
-
-
-def pause_around_forks() -> None:
-    """Let the sampler, if one runs, pause during each os.fork() from now on."""
-    global _pauses_around_forks
-    if _pauses_around_forks or not hasattr(os, "register_at_fork"):
-        return
-    import threading  # which importing memprobe doesn't need
-
-    def before_fork() -> None:
-        in_main_thread = threading.get_ident() == threading.main_thread().ident
-        _memprobe._before_fork(in_main_thread)
-
-    os.register_at_fork(
-        before=before_fork, after_in_parent=_memprobe._after_fork_in_parent
-    )
-    _pauses_around_forks = True

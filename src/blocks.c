@@ -10,7 +10,6 @@ void
 mp_blocks_enter(struct mp_blocks *blocks, struct mp_block *block)
 {
     block->highest = atomic_exchange(&blocks->highest, block->before);
-    blocks->peak = higher(blocks->peak, block->highest);
     block->outer = blocks->newest;
     blocks->newest = block;
 }
@@ -29,6 +28,7 @@ mp_blocks_leave(struct mp_blocks *blocks, struct mp_block *block, uint64_t *high
     if (at == NULL) {
         return false;
     }
+    block->owner = NULL;
     if (newer == NULL) {
         mp_blocks_raise(&blocks->highest, block->highest);
         blocks->newest = block->outer;
@@ -39,11 +39,28 @@ mp_blocks_leave(struct mp_blocks *blocks, struct mp_block *block, uint64_t *high
     return true;
 }
 
+void
+mp_blocks_note(struct mp_blocks *blocks, const struct mp_block *block, uint64_t bytes)
+{
+    struct mp_block *newer = blocks->newest;
+    if (newer == block) {
+        mp_blocks_raise(&blocks->highest, bytes);
+        return;
+    }
+    while (newer != NULL && newer->outer != block) {
+        newer = newer->outer;
+    }
+    if (newer != NULL) {
+        newer->highest = higher(newer->highest, bytes);
+    }
+}
+
 uint64_t
 mp_blocks_leave_all(struct mp_blocks *blocks, const void *owner)
 {
     uint64_t watched = 0, unwanted;
-    for (struct mp_block *at = blocks->newest, *outer; at != NULL; at = outer) {
+    struct mp_block *outer;
+    for (struct mp_block *at = blocks->newest; at != NULL; at = outer) {
         outer = at->outer;
         if (at->owner == owner && mp_blocks_leave(blocks, at, &unwanted)) {
             watched += at->peak == MP_PEAK_WATCH;
@@ -55,25 +72,14 @@ mp_blocks_leave_all(struct mp_blocks *blocks, const void *owner)
 void
 mp_blocks_note_mark(struct mp_blocks *blocks, uint64_t mark)
 {
-    struct mp_block *newer = NULL;
-    struct mp_block *at = blocks->newest;
-    while (at != NULL && at->mark >= mark) {
-        newer = at;
-        at = at->outer;
+    const struct mp_block *raised = blocks->newest;
+    while (raised != NULL && raised->mark == mark) {
+        raised = raised->outer;
     }
-    if (newer == NULL) {
-        mp_blocks_raise(&blocks->highest, mark);
-    } else {
-        newer->highest = higher(newer->highest, mark);
+    if (raised != NULL) {
+        mp_blocks_note(blocks, raised, mark);
     }
-    blocks->peak = higher(blocks->peak, mark);
-    for (at = blocks->newest; at != NULL; at = at->outer) {
+    for (struct mp_block *at = blocks->newest; at != NULL; at = at->outer) {
         at->mark = 0;
     }
-}
-
-uint64_t
-mp_blocks_peak(const struct mp_blocks *blocks)
-{
-    return higher(blocks->peak, atomic_load(&blocks->highest));
 }

@@ -28,7 +28,7 @@ enum mp_peak {
 /* One block. It stays where it is until it is left. */
 struct mp_block {
     enum mp_peak peak;
-    const void *owner; /* who closes it at the latest */
+    const void *owner; /* who closes it at the latest; NULL: it isn't open */
     uint64_t before;   /* RSS when it was entered, in bytes */
     int64_t start_ns;
     uint64_t mark;          /* of mp_rss_read_mark, then; 0: reset since */
@@ -38,8 +38,7 @@ struct mp_block {
 
 /* All zeros: no block, and no reading yet. */
 struct mp_blocks {
-    _Atomic uint64_t highest; /* of the newest span */
-    uint64_t peak;            /* of all spans that have ended */
+    _Atomic uint64_t highest; /* of the newest span; raised without the lock */
     struct mp_block *newest;
 };
 
@@ -62,14 +61,16 @@ void mp_blocks_enter(struct mp_blocks *blocks, struct mp_block *block);
 bool mp_blocks_leave(struct mp_blocks *blocks, struct mp_block *block,
                      uint64_t *highest);
 
+/* Notes for an open block, and those that are older, that RSS was as high as that. */
+void mp_blocks_note(struct mp_blocks *blocks, const struct mp_block *block,
+                    uint64_t bytes);
+
 /* Leaves all blocks of that owner. Returns how many of them were watched. */
 uint64_t mp_blocks_leave_all(struct mp_blocks *blocks, const void *owner);
 
-/* Notes a mark of the kernel's, which is going to be reset, for the blocks that have
- * raised it; the marks of all open blocks become 0. */
+/* Notes a mark of the kernel's, which has been reset, for the blocks that had raised it,
+ * or in which somebody else had reset it before; the marks of all open blocks become 0.
+ */
 void mp_blocks_note_mark(struct mp_blocks *blocks, uint64_t mark);
-
-/* The highest of all readings, and of all marks that were noted. */
-uint64_t mp_blocks_peak(const struct mp_blocks *blocks);
 
 #endif

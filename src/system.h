@@ -152,6 +152,7 @@ struct mp_rss_reader {
 /* Where the numbers come from, for error messages. */
 extern const char mp_rss_source[];
 extern const char mp_rss_peak_source[];
+extern const char mp_rss_reset_source[];
 
 /* Opens what the reader needs, if anything, while that is still possible: before a
  * chroot, a seccomp filter or the last free descriptor. An error is left to the first
@@ -179,7 +180,8 @@ int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
 int mp_rss_read_verified(struct mp_rss_reader *reader, uint64_t *bytes,
                          uint64_t *shared, uint64_t *confirmed);
 
-/* The highest of the readings so far that a look confirms now; 0 if it confirms none. */
+/* The highest of the readings since the last look, or confirmation, that a look confirms
+ * now; 0 if it confirms none. */
 uint64_t mp_rss_confirm(struct mp_rss_reader *reader);
 
 /* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read_verified
@@ -189,5 +191,19 @@ int mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes);
 /* Reads a number of bytes that rises when the high-water mark rises, and only then; it
  * may lag behind that mark, but costs less. Returns as mp_rss_read_peak does. */
 int mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes);
+
+/* Resets the high-water mark to what RSS is. It may wait for whoever maps memory.
+ * Returns as mp_rss_read_verified does, or MP_RSS_NO_RESET where no system call does that.
+ */
+int mp_rss_reset_peak(struct mp_rss_reader *reader);
+
+/* No error of any system. */
+#define MP_RSS_NO_RESET (-101)
+
+/* For a thread of ours, when it starts: gives it a table of descriptors of its own, where
+ * the system can, with what `reader` has open and nothing else, and makes *own a reader
+ * of that. Nobody can close its files then, a chroot doesn't matter, and it holds none of
+ * the program's pipes open. */
+void mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
 
 #endif
