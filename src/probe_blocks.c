@@ -80,6 +80,8 @@ mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
 {
     struct mp_state *state = mp_state_certain();
     *block = (struct mp_block){.peak = peak};
+    /* What was read until now belongs to the blocks before. */
+    mp_state_note_reading(state, mp_rss_confirm(&mp_state_reader));
     *source = mp_rss_peak_source;
     int error = peak == MP_PEAK_KERNEL
                     ? reset_mark(state, source)
@@ -95,8 +97,6 @@ mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
     if (error != 0) {
         return error;
     }
-    /* What was read until now belongs to the blocks before. */
-    mp_state_note_reading(state, mp_rss_confirm(&mp_state_reader));
     block->owner = owner;
     *source = mp_probe_thread_source;
     error = open_block(state, block);

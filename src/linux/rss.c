@@ -337,6 +337,9 @@ uint64_t
 mp_rss_confirm(struct mp_rss_reader *reader)
 {
     uint64_t confirmed = 0;
+    if (atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed) <= OPENING) {
+        return 0;
+    }
     mp_lock_acquire(&reader->lock);
     (void)look(reader, &confirmed);
     mp_lock_release(&reader->lock);

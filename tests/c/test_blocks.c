@@ -71,7 +71,6 @@ test_blocks_that_are_left_in_any_order(void)
                 CHECK(!mp_blocks_leave(&blocks, &block[i], &highest));
                 open[i] = false;
             }
-            CHECK(mp_blocks_peak(&blocks) == highest_since(0));
         }
     }
 }
@@ -89,7 +88,6 @@ test_a_mark_counts_for_the_blocks_that_raised_it(void)
     mp_blocks_enter(&blocks, &newest);
     mp_blocks_note_mark(&blocks, 300);
     CHECK(oldest.mark == 0 && middle.mark == 0 && newest.mark == 0);
-    CHECK(mp_blocks_peak(&blocks) == 300);
     CHECK(mp_blocks_leave(&blocks, &middle, &highest) && highest == 12);
     CHECK(mp_blocks_leave(&blocks, &newest, &highest) && highest == 12);
     CHECK(mp_blocks_leave(&blocks, &oldest, &highest) && highest == 300);
@@ -101,12 +99,41 @@ test_a_mark_that_no_block_raised_counts_for_none(void)
     struct mp_blocks blocks = {0};
     struct mp_block block = {.before = 10, .mark = 300};
     uint64_t highest;
+    mp_blocks_note_mark(&blocks, 400); /* without any block */
     mp_blocks_enter(&blocks, &block);
     mp_blocks_note_mark(&blocks, 300);
     CHECK(mp_blocks_leave(&blocks, &block, &highest) && highest == 10);
-    CHECK(mp_blocks_peak(&blocks) == 300);
-    mp_blocks_note_mark(&blocks, 400);
-    CHECK(mp_blocks_peak(&blocks) == 400);
+}
+
+static void
+test_a_mark_that_fell_was_reset_in_the_block_and_counts(void)
+{
+    struct mp_blocks blocks = {0};
+    struct mp_block block = {.before = 10, .mark = 300};
+    uint64_t highest;
+    mp_blocks_enter(&blocks, &block);
+    mp_blocks_note_mark(&blocks, 200);
+    CHECK(mp_blocks_leave(&blocks, &block, &highest) && highest == 200);
+}
+
+static void
+test_what_is_noted_for_a_block_counts_for_older_ones(void)
+{
+    struct mp_blocks blocks = {0};
+    struct mp_block oldest = {.before = 10};
+    struct mp_block middle = {.before = 11};
+    struct mp_block newest = {.before = 12};
+    uint64_t highest;
+    mp_blocks_enter(&blocks, &oldest);
+    mp_blocks_enter(&blocks, &middle);
+    mp_blocks_note(&blocks, &newest, 900); /* which isn't open */
+    mp_blocks_enter(&blocks, &newest);
+    mp_blocks_note(&blocks, &middle, 50);
+    mp_blocks_note(&blocks, &newest, 20);
+    CHECK(mp_blocks_leave(&blocks, &newest, &highest) && highest == 20);
+    mp_blocks_note(&blocks, &middle, 60);
+    CHECK(mp_blocks_leave(&blocks, &oldest, &highest) && highest == 60);
+    CHECK(mp_blocks_leave(&blocks, &middle, &highest) && highest == 60);
 }
 
 static void
@@ -137,6 +164,8 @@ main(void)
     test_blocks_that_are_left_in_any_order();
     test_a_mark_counts_for_the_blocks_that_raised_it();
     test_a_mark_that_no_block_raised_counts_for_none();
+    test_a_mark_that_fell_was_reset_in_the_block_and_counts();
+    test_what_is_noted_for_a_block_counts_for_older_ones();
     test_all_blocks_of_an_owner_are_left_and_no_others();
     return 0;
 }
