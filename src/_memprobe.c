@@ -979,9 +979,9 @@ static int
 module_exec(PyObject *module)
 {
     struct module_state *state = PyModule_GetState(module);
-    int error = mp_probe_start();
-    if (error != 0) {
-        (void)raise_error(error, NULL);
+    if (mp_probe_start() != 0) {
+        PyErr_SetString(PyExc_MemoryError,
+                        "no memory for what memprobe knows of this process");
         return -1;
     }
     state->samples_type =

@@ -68,7 +68,7 @@ mp_probe_rss_anon(uint64_t *bytes)
 {
     (void)mp_state_ready();
     int64_t ns;
-    uint64_t shared;
+    uint64_t shared = MP_RSS_UNKNOWN; /* for gcc, which takes it for uninitialized */
     int error = mp_state_read(&mp_state_reader, bytes, &shared, &ns);
     if (error == 0 && shared == MP_RSS_UNKNOWN) {
         return MP_NOT_TOLD;

@@ -36,7 +36,7 @@ struct mp_spread {
 };
 
 /* Prepares the probe, so that a later reading needs to open nothing. May be called
- * again. Returns 0 or MP_NO_MEMORY. It comes before all others. */
+ * again. Returns 0, or MP_NO_MEMORY: then it is to be tried again before the others. */
 int mp_probe_start(void);
 
 /* Reads RSS in bytes. Returns 0, or an errno (on Windows a GetLastError() code). */
