@@ -10,11 +10,9 @@ from os.path import abspath
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence as Sequence
-    from typing import Protocol, TypeVar
+    from typing import Protocol
     from typing import SupportsFloat as SupportsFloat
     from typing import SupportsIndex as SupportsIndex
-
-    T = TypeVar("T")
 
     class Writer(Protocol):
         def write(self, text: str, /) -> object: ...
@@ -25,10 +23,11 @@ else:
     from _collections_abc import Sequence
 
     SupportsFloat, SupportsIndex = float, int
-    T = object
 
     class Writer:
-        """Anything that has ``write(text)``."""
+        """Anything that has this method."""
+
+        def write(self, text: str, /) -> object: ...
 
 
 INFINITY = float("inf")
@@ -45,15 +44,15 @@ def checked_int(value: SupportsIndex, name: str) -> int:
     return number
 
 
-def checked_sequence(value: Sequence[T], name: str) -> Sequence[T]:
-    """Return *value*. Raises TypeError if it has no length and items by number."""
+def checked_length(value: Sequence[object], name: str) -> int:
+    """Return the length of *value*. Raises TypeError if it is no sequence."""
     if (
         not hasattr(value, "__getitem__")
         or not hasattr(value, "__len__")
         or hasattr(value, "keys")
     ):
         raise TypeError(f"{name} must be a sequence, not {value!r}")
-    return value
+    return len(value)
 
 
 def checked_writer(value: Writer, name: str) -> Writer:

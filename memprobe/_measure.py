@@ -8,9 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
-    F = TypeVar("F")
+    _F = TypeVar("_F")
 else:
-    Any = F = object  # for who asks for types at run time
+    Any = _F = object  # for who asks for types at run time
 
 # Numbered as in enum mp_peak of the extension.
 _PEAKS = ("watch", "kernel", "ends")
@@ -83,7 +83,7 @@ class measure:
         figures = [f"{name}={value}" for name, value in self.as_dict().items()]
         return f"<memprobe.measure {', '.join(figures)}>"
 
-    def __call__(self, function: F) -> F:
+    def __call__(self, function: _F) -> _F:
         decorated: Any = _decorated(function, self)
         if issubclass(type(function), _BUILTINS):
             # In a class a function binds to the object, a builtin one doesn't.
@@ -95,8 +95,16 @@ class measure:
 # even later: that may be after a chroot.
 
 _METHOD = type((lambda: None).__get__(0))
-_BUILTINS = (type(len), type([].__len__))  # and C's kinds of the first
-_FUNCTIONS = (type(lambda: None), type(str.upper), type(object.__init__), *_BUILTINS)
+_BUILTINS: tuple[type, ...] = (
+    type(len),
+    type([].__len__),
+)  # and C's kinds of the first
+_FUNCTIONS: tuple[type, ...] = (
+    type(lambda: None),
+    type(str.upper),
+    type(object.__init__),
+    *_BUILTINS,
+)
 _COMPILED = {"cython_function_or_method", "compiled_function"}  # Cython's, Nuitka's
 
 # The flags of code objects, by which inspect tells functions apart as well.

@@ -6,10 +6,7 @@ import os
 import sys
 
 from memprobe import _memprobe, _sampler
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
+from memprobe._arguments import SupportsFloat, SupportsIndex
 
 _directory = ""
 _keep: "int | None" = None

@@ -5,11 +5,7 @@ import os
 import sys
 
 from memprobe import _memprobe
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import SupportsFloat, SupportsIndex
+from memprobe._arguments import SupportsFloat, SupportsIndex
 
 # From 3.12 on os.fork() warns of threads. Those of 3.13 and 3.14 counted them at first
 # after the hooks in the parent (gh-137109).
@@ -29,7 +25,7 @@ atexit.register(_memprobe._end)
 
 # Under `memprobe run` there is always a sampler, which the program doesn't know of.
 # What it starts itself takes that one's place, and what it stops gives the place back.
-_interval_throughout: "SupportsFloat | SupportsIndex | None" = None
+_interval_throughout: SupportsFloat | SupportsIndex | None = None
 _program_samples = False
 
 # Under `memprobe run --record`, and in what the program starts: what samples or records
@@ -37,14 +33,16 @@ _program_samples = False
 recorded_throughout = False
 
 
-def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
+def start_sampling(interval: SupportsFloat | SupportsIndex = 0.01) -> None:
     """Start a thread that stores a sample every *interval* seconds, the first at once.
 
     The thread is native and never takes the GIL: it sees a peak inside one long C call.
-    ``os.fork()`` goes on without a warning; the child starts without a sampler.
+    ``os.fork()`` goes on without a warning; the child starts without a sampler. A
+    reading that fails is tried again at the next interval: see stop_sampling().
 
-    Raises RuntimeError if the sampler runs already, TypeError or ValueError for a wrong
-    interval, OSError if no thread can be started.
+    Does nothing if the sampler runs already with this interval. Raises RuntimeError if
+    it runs with another, TypeError or ValueError for a wrong interval, OSError if no
+    thread can be started.
     """
     global _program_samples
     if recorded_throughout:
@@ -61,14 +59,16 @@ def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
         raise
 
 
-def _start(interval: "SupportsFloat | SupportsIndex") -> None:
+def _start(interval: SupportsFloat | SupportsIndex) -> None:
     _memprobe._start_sampling(interval)
 
 
 def stop_sampling() -> None:
     """Stop the sampler, at once however long its interval.
 
-    Does nothing if none runs, or if it is the recorder's.
+    Does nothing if none runs, or if it is the recorder's. Raises OSError if samples
+    that were due haven't come until now: why the readings fail, or why there is no
+    thread to make them. It is stopped then, too.
     """
     global _program_samples
     if _interval_throughout is not None and not _program_samples:
@@ -79,7 +79,7 @@ def stop_sampling() -> None:
         _start(_interval_throughout)
 
 
-def sample_throughout(interval: "SupportsFloat | SupportsIndex") -> None:
+def sample_throughout(interval: SupportsFloat | SupportsIndex) -> None:
     """Start the sampler of `memprobe run`."""
     global _interval_throughout
     if recorded_throughout:
@@ -98,19 +98,19 @@ def _forget_throughout() -> None:
 class sampling:
     """Run the sampler while a ``with`` block runs.
 
-    start_sampling() before it and stop_sampling() after it; raises what they raise.
+    start_sampling() before it and stop_sampling() after it; raises what they raise,
+    but for an error of the sampler's at the end of a block that has raised one itself.
     """
 
-    def __init__(self, interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
+    def __init__(self, interval: SupportsFloat | SupportsIndex = 0.01) -> None:
         self._interval = interval
 
     def __enter__(self) -> None:
         start_sampling(self._interval)
 
-    def __exit__(
-        self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        traceback: "TracebackType | None",
-    ) -> None:
-        stop_sampling()
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            stop_sampling()
+        except OSError:
+            if error is None:
+                raise

@@ -7,17 +7,18 @@ from gc import collect
 from memprobe._arguments import (
     Sequence,
     SupportsIndex,
-    T,
     Writer,
     checked_int,
-    checked_sequence,
+    checked_length,
     checked_writer,
 )
 from memprobe._memprobe import _forget, _spread, _totals, humanbytes, mem_rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from typing import NamedTuple, TypeVar
+
+    _T = TypeVar("_T")
 
     class Stats(NamedTuple):
         count: int  # type: ignore[assignment]  # hides tuple.count()
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
         def as_dict(self) -> dict[str, int | float | None]: ...
 
 else:
+    _T = object  # for who asks for types at run time
+
     # typing.NamedTuple would import typing, which takes longer than all of memprobe.
     Stats = namedtuple(
         "Stats", "count stored overwritten first last min max mean seconds"
@@ -73,7 +76,7 @@ def print_samples(picked: list[int], overwritten: int, out: Writer) -> None:
             out.write(f"- rss (overwritten): {overwritten} older samples.\n")
 
 
-def sample(x: Sequence[T], n: SupportsIndex, k: SupportsIndex = 0) -> list[T]:
+def sample(x: Sequence[_T], n: SupportsIndex, k: SupportsIndex = 0) -> list[_T]:
     """Return at most *n* items of the sequence *x*, evenly spread from offset *k* on.
 
     If *x* has 100 items and *n* is 10, that is every tenth item. Raises TypeError if
@@ -81,7 +84,7 @@ def sample(x: Sequence[T], n: SupportsIndex, k: SupportsIndex = 0) -> list[T]:
     """
     n = checked_int(n, "n")
     k = checked_int(k, "k")
-    length = len(checked_sequence(x, "x"))
+    length = checked_length(x, "x")
     if n >= length:
         return [x[i] for i in range(k, length)]
     # Lists: CPython 3.12 and 3.13 crash where a generator expression finds no memory.
