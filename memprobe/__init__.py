@@ -3,7 +3,8 @@
 from memprobe import sample_mem, memdump
 """
 
-from memprobe._built import get_include  # first: it may put another memprobe here
+import memprobe._built  # noqa: F401  # first: it may put another memprobe here
+from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
