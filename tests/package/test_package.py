@@ -51,6 +51,7 @@ print(*sorted(set(sys.modules) - before))
         "memprobe",
         "memprobe._arguments",
         "memprobe._built",
+        "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._process",
