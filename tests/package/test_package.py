@@ -57,6 +57,7 @@ print(*sorted(set(sys.modules) - before))
         "memprobe._recorder",
         "memprobe._sampler",
         "memprobe._samples",
+        "memprobe._version",
     ]
 
 
