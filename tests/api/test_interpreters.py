@@ -197,8 +197,8 @@ import os
 with_stub = '''
 import types
 stub = types.ModuleType("memprobe._memprobe")
-stub.__getattr__ = lambda name: None
-stub._version = {memprobe._memprobe._version!r}
+stub.__getattr__ = lambda name: len
+stub._version = {memprobe.__version__!r}
 sys.modules["memprobe._memprobe"] = stub
 import memprobe
 '''

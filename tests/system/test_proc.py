@@ -532,3 +532,79 @@ for i in range(200):
     assert memprobe.snapshot().tolist() == expected[-50:]
 assert memprobe.stats().overwritten == 151
 """)
+
+
+# ps(), which goes by what /proc says
+
+OTHER_NAMESPACE = """
+import os
+import psutil
+from forks import in_child
+
+def assert_ps_is_this_process():
+    process = memprobe.ps()
+    assert process is memprobe.ps()
+    ballast = grow()
+    assert_right(process.memory_info().rss)
+    del ballast
+    return process
+
+def in_a_child_of_another_namespace(work):
+    mounts.unshare(mounts.CLONE_NEWPID)
+    in_child(work)
+"""
+
+
+def test_ps_in_another_pid_namespace_is_this_process(run_mounted):
+    """Also where parent and child, each in its own, are process 1."""
+    run_mounted(f"""
+import memprobe
+from readings import *
+{OTHER_NAMESPACE}
+def grandchild():
+    assert os.getpid() == 1
+    assert assert_ps_is_this_process() is not parents
+
+def child():
+    global parents
+    assert os.getpid() == 1
+    parents = assert_ps_is_this_process()
+    in_a_child_of_another_namespace(grandchild)
+
+first = assert_ps_is_this_process()
+in_a_child_of_another_namespace(child)
+assert memprobe.ps() is first
+""")
+
+
+def test_ps_by_another_proc_that_psutil_was_told_of(run_mounted, tmp_path):
+    """As in a container that has the host's processes in a folder of its own."""
+    run_mounted(f"""
+import memprobe
+from readings import *
+{OTHER_NAMESPACE}
+def child():
+    mounts.mount("proc", "/proc", "proc")
+    assert os.readlink("/proc/self") == "1"
+    psutil.PROCFS_PATH = {str(tmp_path)!r}
+    assert assert_ps_is_this_process().pid != 1
+
+mounts.mount("/proc", {str(tmp_path)!r}, flags=mounts.MS_BIND | mounts.MS_REC)
+in_a_child_of_another_namespace(child)
+""")
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_ps_after_a_chroot_is_never_somebody_else(run_mounted, asked_before, tmp_path):
+    run_mounted(f"""
+import errno, os
+import memprobe
+import psutil
+from readings import *
+before = memprobe.ps() if {asked_before} else None
+os.chroot({str(tmp_path)!r})
+if {asked_before}:
+    assert memprobe.ps() is before
+else:
+    assert_refused(memprobe.ps, errno.ENOENT, file="/proc/self")
+""")
