@@ -3,6 +3,7 @@
 from memprobe import sample_mem, memdump
 """
 
+from memprobe._breakdown import Breakdown, breakdown
 from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
@@ -14,6 +15,7 @@ from memprobe._memprobe import (
     rss,
     sample_mem,
     snapshot,
+    trim,
 )
 from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
@@ -21,7 +23,9 @@ from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
 
 __all__ = [
+    "Breakdown",
     "Stats",
+    "breakdown",
     "clear",
     "configure",
     "get_include",
@@ -41,4 +45,5 @@ __all__ = [
     "stats",
     "stop_recording",
     "stop_sampling",
+    "trim",
 ]

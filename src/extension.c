@@ -1,20 +1,29 @@
 /* The extension as one translation unit, so that a reading can be one function
  * (attributes.h): as separate files it takes 0.04 of a reading longer. */
 #if defined(_WIN32)
+#    include "windows/breakdown.c"
 #    include "windows/file.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
+#    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
 #    include "posix/file.c"
 #else
+#    include "linux/allocators.c"
+#    include "linux/counting.c"
+#    include "linux/mappings.c"
 #    include "linux/os.c"
 #    include "linux/rss.c"
+#    include "lines.c"
+#    include "malloc_text.c"
 #    include "posix/file.c"
+#    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
+#include "breakdown.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"
