@@ -1,10 +1,8 @@
 """Where RSS is, and where it grew."""
 
-from memprobe._memprobe import _breakdown
+from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from memprobe._memprobe import _breakdown
 
 # What adds up to rss, with its words in the table.
 PLACES = {
@@ -26,7 +24,7 @@ BESIDE = {
 MB = 2**20
 
 
-def breakdown(*, count: bool = False) -> "Breakdown":
+def breakdown(*, count: bool = False) -> Breakdown:
     """Return where the RSS of this process is; see Breakdown.
 
     Milliseconds for each GB, the GIL only for Python's own part; other threads' malloc
@@ -36,29 +34,29 @@ def breakdown(*, count: bool = False) -> "Breakdown":
     the process ends. Raises OSError as rss() does.
     """
     *figures, counted = _breakdown(count)
-    return Breakdown(*figures, counted=False if count and counted is None else counted)
+    return Breakdown(*figures, asked=count, counted=counted)
 
 
 class _Figures:
     rss: int
-    python_small: "int | None"
-    python_free: "int | None"
-    malloc_used: "int | None"
-    malloc_free: "int | None"
-    lazy_free: "int | None"
-    stacks: "int | None"
-    files: "int | None"
-    shared: "int | None"
+    python_small: int | None
+    python_free: int | None
+    malloc_used: int | None
+    malloc_free: int | None
+    lazy_free: int | None
+    stacks: int | None
+    files: int | None
+    shared: int | None
     other: int
-    trimmable: "tuple[int, int] | None"
-    uss: "int | None"
-    pss: "int | None"
-    swap: "int | None"
+    trimmable: tuple[int, int] | None
+    uss: int | None
+    pss: int | None
+    swap: int | None
     allocator: str
 
     __slots__ = ("rss", *PLACES, "trimmable", *BESIDE, "allocator")
 
-    def as_dict(self) -> "dict[str, Any]":
+    def as_dict(self) -> dict[str, object]:
         """Return the figures by name, for JSON say."""
         return {name: getattr(self, name) for name in _Figures.__slots__}
 
@@ -81,15 +79,17 @@ class Breakdown(_Figures):
     unknown. ``str()`` of it is a table.
     """
 
-    __slots__ = ("_counted",)
+    __slots__ = ("_asked", "_counted")
 
-    def __init__(self, *figures: object, counted: "Any") -> None:
+    def __init__(
+        self, *figures: object, asked: bool, counted: tuple[int, int] | None
+    ) -> None:
         for name, figure in zip(_Figures.__slots__, figures, strict=True):
             setattr(self, name, figure)
-        # (which count, bytes); None if not asked for, False if it can't be had.
-        self._counted = counted
+        self._asked = asked
+        self._counted = counted  # (which count it is, bytes)
 
-    def since(self, before: "Breakdown") -> "Growth":
+    def since(self, before: Breakdown) -> Growth:
         """Return what grew between *before* and this; see Growth."""
         if not isinstance(before, Breakdown):
             raise TypeError(f"before must be a Breakdown, not {before!r}")
@@ -123,7 +123,7 @@ class Growth(_Figures):
         if before._counted and now._counted and before._counted[0] == now._counted[0]:
             self.python_large = now._counted[1] - before._counted[1]
 
-    def as_dict(self) -> "dict[str, Any]":
+    def as_dict(self) -> dict[str, object]:
         """Return the differences by name, and the sentence, for JSON say."""
         large = {"python_large": self.python_large, "sentence": self.sentence}
         return super().as_dict() | large
@@ -133,15 +133,16 @@ class Growth(_Figures):
 
     @property
     def sentence(self) -> str:
-        rss: Any = self.rss
-        uss: Any = self.uss or 0
+        private = self.uss or 0
         worth_it = max(2 * MB, self.before.rss // 50)
-        if rss < worth_it and uss < worth_it:
-            return f"RSS fell by {_mb(-rss)} MB." if rss <= -worth_it else _NO_GROWTH
-        if rss < worth_it:
-            return f"RSS stands still, but {_mb(uss)} MB {_COPIED}."
+        if self.rss <= -worth_it and private < worth_it:
+            return f"RSS fell by {_mb(-self.rss)} MB."
+        if self.rss < worth_it and private < worth_it:
+            return "No growth worth the name."
+        if self.rss < worth_it:
+            return f"RSS stands still, but {_mb(private)} MB {_COPIED}."
         grown = sorted(
-            ((size, words) for size, words in self._places() if size > 0), reverse=True
+            (place for place in self._places() if place[0] > 0), reverse=True
         )
         whole = sum(size for size, _ in grown)
         said = [
@@ -151,33 +152,30 @@ class Growth(_Figures):
         ]
         return "; ".join(said) + "."
 
-    def _places(self) -> "list[tuple[int, str]]":
-        """What grew, or shrank, by how much, and the words for it."""
-        places = {name: getattr(self, name) or 0 for name in PLACES}
+    def _places(self) -> list[tuple[int, str]]:
+        """By how many bytes each place grew, and the words for it."""
+        sizes = {name: getattr(self, name) or 0 for name in PLACES}
         words = dict(_WORDS)
         if self.trimmable is not None:
-            least, most = self.trimmable
-            words["malloc_free"] += f" ({_mb(least)} to {_mb(most)} MB)"
+            words["malloc_free"] += " {} to {} MB".format(*map(_mb, self.trimmable))
         if self.now.python_small is None:
-            words["malloc_used"] = words["python_or_c"]
-            words["other"] = words["anything"]
+            words["other"] = words["other_or_python"]
         elif self.now.malloc_used is None:
-            words["other"] = words["malloc_or_other"].format(self.now.allocator)
+            words["other"] = words["other_or_malloc"].format(self.allocator)
+        # In malloc, whoever owns it.
+        place = "other" if self.now.malloc_used is None else "malloc_used"
         if self.python_large is not None:
-            # Of malloc, whoever owns it.
-            place = "malloc_used" if self.now.malloc_used is not None else "other"
-            rest = places[place] - self.python_large
+            rest = sizes[place] - self.python_large
             if rest > -max(2 * MB, self.python_large // 10):
-                places["python_large"], places[place] = self.python_large, rest
-                words["malloc_used"] = words["c"]
-            else:
-                words[place] = words["not_all_written"]
-        elif self.now._counted is False or self.before._counted is False:
-            words["malloc_used"] = words["python_or_c"]
-        return [(size, words[name]) for name, size in places.items()]
+                sizes["python_large"], sizes[place] = self.python_large, rest
+                words["malloc_used"] = words["malloc_by_c"]
+            else:  # whose the written part is can't be told
+                words[place] = words["malloc_partly_written"]
+        elif self.now._asked or self.before._asked:
+            words["malloc_used"] = words["malloc_by_anybody"]
+        return [(size, words[name]) for name, size in sizes.items()]
 
 
-_NO_GROWTH = "No growth worth the name."
 _COPIED = (
     "of shared pages became private: copied when they were written to, as in a forked "
     "child, or the process that shared them has ended"
@@ -190,45 +188,44 @@ _WORDS = {
     ),
     "python_free": (
         "free memory between small Python objects that live on: Python uses it again, "
-        "and trim() can't give it back"
+        "trim() can't give it back"
     ),
     "malloc_used": (
         "in use in malloc: breakdown(count=True) at both moments tells whether by "
-        "Python, which tracemalloc sees, or by C, which memray --native sees"
+        "Python, where tracemalloc sees it, or by C, where memray --native does"
+    ),
+    "malloc_by_c": (
+        "in use in malloc, and not by Python's own objects: memray --native shows the "
+        "C code that took it, tracemalloc the arrays of NumPy before 2.5"
+    ),
+    "malloc_by_anybody": (
+        "in use in malloc, by Python or by C: tracemalloc shows what Python took, "
+        "memray --native both"
+    ),
+    "malloc_partly_written": (
+        "in use in malloc, where Python took more than was written to: tracemalloc "
+        "shows what Python took, memray --native both"
     ),
     "malloc_free": (
-        "freed, and held by malloc: MALLOC_ARENA_MAX=2 keeps threads from holding as "
-        "much, and trim() gives back what it can"
+        "freed, and held by malloc: MALLOC_ARENA_MAX=2 lets threads hold less of it, "
+        "trim() gives back"
     ),
     "lazy_free": (
         "given back by a library, and resident until the system needs it: nothing to do"
     ),
     "stacks": "thread stacks: threading.enumerate() and py-spy dump show the threads",
     "files": "pages of libraries and mapped files: nothing to do",
-    "shared": "shared memory: whoever made it, in /dev/shm say, has to remove it",
+    "shared": "shared memory: who made it, in /dev/shm say, has to remove it",
     "other": (
         "in mappings of neither Python nor malloc, such as an mmap or a library's own "
         "pool: ask the library, as by pyarrow.total_allocated_bytes(); memray --native "
         "sees mmap"
     ),
-    # Instead of one of them
-    "c": (
-        "in use in malloc, and not by Python's own objects: memray --native shows the C "
-        "code that took it, tracemalloc the arrays of NumPy before 2.5"
+    "other_or_malloc": (
+        "in malloc, which is {}'s, or in other mappings: ask that allocator; "
+        "tracemalloc shows what Python took of it, memray --native all"
     ),
-    "python_or_c": (
-        "in use in malloc, by Python or by C: tracemalloc shows the former, memray "
-        "--native both"
-    ),
-    "not_all_written": (
-        "in use in malloc, where Python took more than was written to: tracemalloc "
-        "shows what Python took, memray --native what C did"
-    ),
-    "malloc_or_other": (
-        "in malloc, which is {}'s, or in other mappings: ask that allocator; memray "
-        "--native shows who took it"
-    ),
-    "anything": (
+    "other_or_python": (
         "in memory that can't be told apart here: tracemalloc shows Python's objects, "
         "memray --native also what C took"
     ),
@@ -239,7 +236,7 @@ def _mb(size: int) -> str:
     return f"{size / MB:.1f}"
 
 
-def _table(now: Breakdown, *columns: _Figures) -> "list[str]":
+def _table(now: Breakdown, *columns: _Figures) -> list[str]:
     def line(words: str, name: str) -> str:
         cells = ""
         for column in columns:
