@@ -1,4 +1,4 @@
-"""What makes RSS grow, one cause each: run by test_breakdown.py, benchmarks/breakdown.py.
+"""What makes RSS grow, one cause each; test_breakdown.py and a benchmark run it.
 
     python growth_causes.py CAUSE [MB]
 
@@ -52,6 +52,8 @@ def kept_dicts(size):
 
 
 def numpy_arrays(size):
+    import numpy
+
     return [numpy.full(1250, 1.5) for _ in range(size // 10_000)]
 
 
@@ -173,22 +175,29 @@ def deep_stacks(size):
     return done
 
 
+inherited = []
+
+
 def copied_on_write(size):
     """In a child, of what its parent made: by counting references."""
-    for thing in INHERITED:
+    for thing in inherited:
         thing.a = thing
 
 
 def nothing(size):
     for _ in range(5):
-        del [kept_bytes(size // 20), small_objects(size // 20)][:]
+        del [kept_bytes(size // 100), small_objects(size // 100)][:]
 
 
 def arrow_kept(size):
+    import pyarrow
+
     return pyarrow.array(["x" * 100] * (size // 104))
 
 
 def arrow_freed(size):
+    import pyarrow
+
     for _ in range(3):
         pyarrow.array(["x" * 100] * (size // 104))
 
@@ -197,7 +206,9 @@ def json_in_pieces(size):
     """Documents come and go, and something small of each stays."""
     kept = []
     for _ in range(8):
-        text = json.dumps([{"key": str(i), "value": [i] * 5} for i in range(size // 800)])
+        text = json.dumps(
+            [{"key": str(i), "value": [i] * 5} for i in range(size // 800)]
+        )
         document = json.loads(text)
         kept.append([dict(item) for item in document[::50]])
     return kept
@@ -205,22 +216,18 @@ def json_in_pieces(size):
 
 def elements_of_lxml(size):
     """Kept: the nodes are libxml2's, in malloc."""
+    import lxml.etree
+
     item = "<item><name>abc</name><value>12345</value></item>"
     return lxml.etree.fromstring(f"<all>{item * (size // 500)}</all>")
 
 
 def frames_of_pandas(size):
+    import pandas
+
     columns = {str(i): range(size // 80) for i in range(10)}
     return pandas.DataFrame(columns, dtype="float64")
 
-
-# By library: the causes that need it.
-NEEDED = {
-    "numpy": "numpy_arrays",
-    "pyarrow": "arrow_kept arrow_freed",
-    "lxml.etree": "elements_of_lxml",
-    "pandas": "frames_of_pandas",
-}
 
 # By cause: the places of the growth, and words of the sentence.
 CAUSES = {
@@ -254,21 +261,18 @@ CAUSES = {
 def main():
     name, *megabytes = sys.argv[1:]
     size = int(*megabytes or ["100"]) * MB
-    for library, causes in NEEDED.items():
-        if name in causes.split():
-            try:
-                globals()[library.partition(".")[0]] = __import__(library)
-            except ImportError as error:
-                print(error)
-                sys.exit(3)
     cause = globals()[name]
+    try:
+        for _ in range(3):
+            cause(MB)  # what is imported and allocated once
+    except ImportError as error:
+        print(error)
+        sys.exit(3)
     if cause is copied_on_write:
-        globals()["INHERITED"] = small_objects(size)
+        inherited.extend(small_objects(size))
         child = os.fork()
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    else:
-        cause(size if cause is nothing else MB)  # what is allocated once
     before = memprobe.breakdown(count=True)
     kept = cause(size)
     now = memprobe.breakdown(count=True)
