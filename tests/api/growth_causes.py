@@ -90,6 +90,13 @@ def freed_and_untrimmed(size):
         libc.free(address)
 
 
+def arena_of_many_heaps(size):
+    """Of 64 MiB each, one behind the other."""
+    thread = threading.Thread(target=fragment, args=(size, 5000, 20))
+    thread.start()
+    thread.join()
+
+
 def thread_arenas(size):
     together = threading.Barrier(17)
     done = threading.Event()
@@ -241,6 +248,7 @@ CAUSES = {
     small_fragments: ("malloc_free", "trim() gives back"),
     large_fragments: ("malloc_free", "trim() gives back"),
     freed_and_untrimmed: ("malloc_free", "trim() gives back"),
+    arena_of_many_heaps: ("malloc_free", "trim() gives back"),
     thread_arenas: ("malloc_free", "MALLOC_ARENA_MAX"),
     private_mapping: ("other", "ask the library"),
     huge_pages: ("other", "ask the library"),
@@ -252,9 +260,9 @@ CAUSES = {
     nothing: (None, "No growth"),
     arrow_kept: ("other", "pyarrow.total_allocated_bytes()"),
     arrow_freed: (None, ""),
-    json_in_pieces: (None, ""),
+    json_in_pieces: ("python_free", "Python uses it again"),
     elements_of_lxml: ("malloc_used", "memray --native"),
-    frames_of_pandas: ("malloc_used", "memray --native"),
+    frames_of_pandas: ("python_large", "tracemalloc"),
 }
 
 
