@@ -61,7 +61,7 @@ class _Figures:
         return {name: getattr(self, name) for name in _Figures.__slots__}
 
     def __repr__(self) -> str:
-        figures = ", ".join(f"{name}={it!r}" for name, it in self.as_dict().items())
+        figures = ", ".join([f"{name}={it!r}" for name, it in self.as_dict().items()])
         return f"<memprobe.{type(self).__name__} {figures}>"
 
 
@@ -141,10 +141,10 @@ class Growth(_Figures):
             return "No growth worth the name."
         if self.rss < worth_it:
             return f"RSS stands still, but {_mb(private)} MB {_COPIED}."
-        grown = sorted(
-            (place for place in self._places() if place[0] > 0), reverse=True
-        )
-        whole = sum(size for size, _ in grown)
+        # CPython 3.12 and 3.13 crash where a generator, or an inner function, finds
+        # no memory.
+        grown = sorted([place for place in self._places() if place[0] > 0])[::-1]
+        whole = sum([size for size, _ in grown])
         said = [
             f"{100 * size / whole:.0f} % of the growth ({_mb(size)} MB) is {words}"
             for size, words in grown
@@ -237,19 +237,20 @@ def _mb(size: int) -> str:
 
 
 def _table(now: Breakdown, *columns: _Figures) -> list[str]:
-    def line(words: str, name: str) -> str:
-        cells = ""
-        for column in columns:
-            size = getattr(column, name)
-            sign = "" if column is now else "+"
-            cells += f"{'?':>10}" if size is None else f"{size / MB:{sign}10.1f}"
-        return f"{words:40}{cells}"
-
-    lines = [line("RSS (MB)", "rss")]
+    lines = [_line("RSS (MB)", "rss", columns)]
     for name, words in PLACES.items():
-        lines.append(line(f"  {words}", name))
+        lines.append(_line(f"  {words}", name, columns))
         if name == "malloc_free" and now.trimmable is not None:
             lines[-1] += "   trim(): {} to {}".format(*map(_mb, now.trimmable))
-    lines += [line(words, name) for name, words in BESIDE.items()]
+    lines += [_line(words, name, columns) for name, words in BESIDE.items()]
     lines.append(f"malloc is {now.allocator}'s.")
     return lines
+
+
+def _line(words: str, name: str, columns: tuple[_Figures, ...]) -> str:
+    line = f"{words:40}"
+    for column in columns:
+        size = getattr(column, name)
+        sign = "+" if isinstance(column, Growth) else ""
+        line += f"{'?':>10}" if size is None else f"{size / MB:{sign}10.1f}"
+    return line
