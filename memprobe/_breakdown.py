@@ -33,8 +33,8 @@ def breakdown(*, count: bool = False) -> Breakdown:
     ``since()`` knows whether Python or C took what malloc has in use. It goes on until
     the process ends. Raises OSError as rss() does.
     """
-    *figures, counted = _breakdown(count)
-    return Breakdown(*figures, asked=count, counted=counted)
+    *figures, unwritten, counted = _breakdown(count)
+    return Breakdown(*figures, unwritten=unwritten, asked=count, counted=counted)
 
 
 class _Figures:
@@ -79,13 +79,20 @@ class Breakdown(_Figures):
     unknown. ``str()`` of it is a table.
     """
 
-    __slots__ = ("_asked", "_counted")
+    __slots__ = ("_asked", "_counted", "_unwritten")
 
     def __init__(
-        self, *figures: object, asked: bool, counted: tuple[int, int] | None
+        self,
+        *figures: object,
+        unwritten: int = 0,
+        asked: bool = False,
+        counted: tuple[int, int] | None = None,
     ) -> None:
         for name, figure in zip(_Figures.__slots__, figures, strict=True):
             setattr(self, name, figure)
+        # How much of malloc_used may be other mappings instead: malloc's large blocks
+        # can't be told from these, and so many bytes of them aren't resident.
+        self._unwritten = unwritten
         self._asked = asked
         self._counted = counted  # (which count it is, bytes)
 
@@ -133,14 +140,16 @@ class Growth(_Figures):
 
     @property
     def sentence(self) -> str:
-        private = self.uss or 0
+        private, swapped = self.uss or 0, self.swap or 0
         worth_it = max(2 * MB, self.before.rss // 50)
-        if self.rss <= -worth_it and private < worth_it:
-            return f"RSS fell by {_mb(-self.rss)} MB."
-        if self.rss < worth_it and private < worth_it:
-            return "No growth worth the name."
         if self.rss < worth_it:
-            return f"RSS stands still, but {_mb(private)} MB {_COPIED}."
+            if swapped >= worth_it:
+                return f"{_mb(swapped)} MB more are swapped out, of what can't be told."
+            if private >= worth_it:
+                return f"RSS stands still, but {_mb(private)} MB {_COPIED}."
+            if self.rss <= -worth_it:
+                return f"RSS fell by {_mb(-self.rss)} MB."
+            return "No growth worth the name."
         # CPython 3.12 and 3.13 crash where a generator, or an inner function, finds
         # no memory.
         grown = sorted([place for place in self._places() if place[0] > 0])[::-1]
@@ -164,12 +173,15 @@ class Growth(_Figures):
             words["other"] = words["other_or_malloc"].format(self.allocator)
         # In malloc, whoever owns it.
         place = "other" if self.now.malloc_used is None else "malloc_used"
-        if self.python_large is not None:
+        unwritten = max(self.before._unwritten, self.now._unwritten)
+        if unwritten > 0.15 * max(sizes[place], 2 * MB):
+            words[place] = words["malloc_or_other"]
+        elif self.python_large is not None:
             rest = sizes[place] - self.python_large
             if rest > -max(2 * MB, self.python_large // 10):
                 sizes["python_large"], sizes[place] = self.python_large, rest
                 words["malloc_used"] = words["malloc_by_c"]
-            else:  # whose the written part is can't be told
+            else:  # of blocks that aren't large, and whose can't be told
                 words[place] = words["malloc_partly_written"]
         elif self.now._asked or self.before._asked:
             words["malloc_used"] = words["malloc_by_anybody"]
@@ -205,6 +217,11 @@ _WORDS = {
     "malloc_partly_written": (
         "in use in malloc, where Python took more than was written to: tracemalloc "
         "shows what Python took, memray --native both"
+    ),
+    "malloc_or_other": (
+        "in use in malloc, or in other mappings, from which malloc's large blocks "
+        "can't be told while not all of them are written to: tracemalloc shows what "
+        "Python took, memray --native all"
     ),
     "malloc_free": (
         "freed, and held by malloc: MALLOC_ARENA_MAX=2 lets threads hold less of it, "

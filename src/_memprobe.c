@@ -807,14 +807,14 @@ breakdown(PyObject *Py_UNUSED(module), PyObject *count)
         return raise_error(error, mp_mappings_source);
     }
     return Py_BuildValue(
-        "NNNNNNNNNNNNNNsN", new_number(found.rss), known_number(found.python_small),
+        "NNNNNNNNNNNNNNsKN", new_number(found.rss), known_number(found.python_small),
         known_number(found.python_free), known_number(found.malloc_used),
         known_number(found.malloc_free), known_number(found.lazy_free),
         known_number(found.stacks), known_number(found.files),
         known_number(found.shared), new_number(found.other),
         known_pair(found.trimmable_least, found.trimmable_most),
         known_number(found.uss), known_number(found.pss), known_number(found.swap),
-        allocator, counted);
+        allocator, (unsigned long long)found.unwritten, counted);
 }
 
 PyDoc_STRVAR(

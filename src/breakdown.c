@@ -56,7 +56,9 @@ mp_breakdown_make(const struct mp_mappings *mappings, const struct mp_malloc *ma
         uint64_t heaps = mappings->heaps + take(&left, elsewhere);
         uint64_t used = smaller(malloc->used, heaps);
         uint64_t absent = without(malloc->system, heaps);
-        breakdown->malloc_used = used + take(&left, malloc->mapped);
+        uint64_t written = take(&left, malloc->mapped);
+        breakdown->malloc_used = used + written;
+        breakdown->unwritten = malloc->mapped - written;
         breakdown->malloc_free = heaps - used;
         breakdown->trimmable_most = heaps - used;
         breakdown->trimmable_least =

@@ -59,6 +59,7 @@ struct mp_breakdown {
     /* Beside them */
     uint64_t trimmable_least;
     uint64_t trimmable_most;
+    uint64_t unwritten; /* of malloc's large blocks: not resident, as far as is known */
     uint64_t uss;
     uint64_t pss;
     uint64_t swap;

@@ -11,12 +11,12 @@
 #    include "macos/rss.c"
 #    include "posix/file.c"
 #else
+#    include "lines.c"
 #    include "linux/allocators.c"
 #    include "linux/counting.c"
 #    include "linux/mappings.c"
 #    include "linux/os.c"
 #    include "linux/rss.c"
-#    include "lines.c"
 #    include "malloc_text.c"
 #    include "posix/file.c"
 #    include "smaps.c"

@@ -371,6 +371,33 @@ assert growth.malloc_used < 2 * 2**20 and growth.sentence == "No growth worth th
 """)
 
 
+@glibc
+def test_what_may_be_malloc_or_another_mapping_is_said_to_be_either(run_python):
+    run_python("""
+import ctypes, mmap
+import memprobe
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+assert libc.malloc(2**28)  # and not written to
+before = memprobe.breakdown(count=True)
+mapping = mmap.mmap(-1, 2**26, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for at in range(0, len(mapping), 4096):
+    mapping[at] = 1
+growth = memprobe.breakdown(count=True).since(before)
+assert "in use in malloc, or in other mappings" in growth.sentence, growth
+""")
+
+
+def test_what_was_swapped_out_is_no_growth_that_is_denied():
+    before = memprobe.breakdown()
+    after = pickle.loads(pickle.dumps(before))
+    before.swap, after.swap = 0, before.rss
+    sentence = after.since(before).sentence
+    assert sentence == f"{before.rss / MB:.1f} MB more are swapped out, of what " + (
+        "can't be told."
+    )
+
+
 @linux
 def test_a_child_forked_while_others_look_can_look_too(run_python):
     run_python("""
