@@ -3,15 +3,18 @@
 from memprobe import sample_mem, memdump
 """
 
+import memprobe._built  # noqa: F401  # first: it may put another memprobe here
 from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
+    above,
     clear,
     configure,
     humanbytes,
     mem_rss,
     peak_rss,
     rss,
+    rss_anon,
     sample_mem,
     snapshot,
     trim,
@@ -20,6 +23,7 @@ from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
+from memprobe._version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ else:
 __all__ = [
     "Breakdown",
     "Stats",
+    "above",
     "breakdown",
     "clear",
     "configure",
@@ -54,6 +59,7 @@ __all__ = [
     "ps",
     "record",
     "rss",
+    "rss_anon",
     "sample",
     "sample_mem",
     "sampling",

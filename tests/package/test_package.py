@@ -50,6 +50,8 @@ print(*sorted(set(sys.modules) - before))
 """)
     assert out.split() == [
         "memprobe",
+        "memprobe._arguments",
+        "memprobe._built",
         "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",
@@ -57,6 +59,7 @@ print(*sorted(set(sys.modules) - before))
         "memprobe._recorder",
         "memprobe._sampler",
         "memprobe._samples",
+        "memprobe._version",
     ]
 
 
