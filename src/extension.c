@@ -5,21 +5,30 @@
 #include <Python.h>
 
 #if defined(_WIN32)
+#    include "windows/breakdown.c"
 #    include "windows/file.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
+#    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
 #    include "posix/file.c"
 #else
+#    include "lines.c"
+#    include "linux/allocators.c"
+#    include "linux/counting.c"
+#    include "linux/mappings.c"
 #    include "linux/os.c"
 #    include "linux/rss.c"
+#    include "malloc_text.c"
 #    include "posix/file.c"
+#    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
 #include "blocks.c"
+#include "breakdown.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"

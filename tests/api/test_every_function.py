@@ -116,6 +116,28 @@ CALLS = {
         ("sample(Broken(), 1)", ZeroDivisionError),
         ("sample([1], Broken())", ZeroDivisionError),
     ],
+    "breakdown": [
+        ("breakdown()", None),
+        ("breakdown(count=True)", None),
+        ("breakdown().since(breakdown()).sentence", None),
+        ("str(breakdown(count=True).since(breakdown(count=True)))", None),
+        ("breakdown(True)", TypeError),
+        ("breakdown().since(5)", TypeError),
+        ("without_files(breakdown)", OSError),
+    ],
+    "Breakdown": [
+        ("Breakdown(*range(15), asked=False, counted=None).as_dict()", None),
+        ("Breakdown(1, asked=False, counted=None)", ValueError),
+    ],
+    "_breakdown": [
+        ("_memprobe._breakdown(False)", None),
+        ("_memprobe._breakdown(True)", None),
+        ("without_files(_memprobe._breakdown, True)", OSError),
+    ],
+    "trim": [
+        ("trim()", None),
+        ("without_files(trim)", OSError),
+    ],
     "ps": [
         ("ps()", None),
         ("_process._processes.clear(); ps()", None),
@@ -238,7 +260,15 @@ WITHOUT_ALLOCATION = """
 """.split()
 
 # Of those that are not in C.
-PYTHON_FUNCTIONS = {"Stats", "memdump", "ps", "sample", "stats"}
+PYTHON_FUNCTIONS = {
+    "Breakdown",
+    "Stats",
+    "breakdown",
+    "memdump",
+    "ps",
+    "sample",
+    "stats",
+}
 # These import modules, whose import loses exceptions itself when memory is out. The
 # functions in C that they call are tried without memory.
 IMPORTING = {"measure", "record", "sampling", "start_sampling", "stop_recording"}

@@ -16,6 +16,7 @@ DESIGN = """
     sample_mem memdump sample mem_rss ps humanbytes
     rss peak_rss configure snapshot stats clear get_include
     start_sampling stop_sampling sampling measure record stop_recording
+    breakdown trim
 """.split()
 
 
