@@ -39,9 +39,11 @@ int mp_process_identify(uint32_t pid, struct mp_process_identity *identity);
  * that couldn't be asked then; now and then all. It is valid until the next call. */
 size_t mp_processes_new(const uint32_t **pids);
 
-/* Says of a number of that list that it is to be asked again at the next call, or that
- * it is a process that isn't wanted. */
-void mp_processes_ask_again(uint32_t pid);
+/* Says of a number of that list that it is to be asked again at the next call. Returns
+ * false if that was tried often enough. */
+bool mp_processes_ask_again(uint32_t pid);
+
+/* Says that a process isn't wanted, so that it isn't listed any more. */
 void mp_processes_unwanted(uint32_t pid);
 
 /* Makes the next list one of all processes that are there. */
@@ -57,8 +59,8 @@ struct mp_process {
 };
 
 /* Begins with the process that was identified so. Keeps two descriptors open, or what
- * mp_processes_may_keep() allows. Returns 0, ESRCH if it has gone or is a thread, or an
- * errno. */
+ * mp_processes_may_keep() allows. Returns 0, ESRCH if it has gone, EINVAL if it is a
+ * thread, or an errno. */
 int mp_process_open(struct mp_process *process, const struct mp_process_identity *who);
 
 void mp_process_close(struct mp_process *process);
@@ -68,12 +70,14 @@ void mp_process_close(struct mp_process *process);
  * errno. */
 int mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *shared);
 
-/* What is read less often, in bytes; each may be MP_PROCESS_UNKNOWN. */
+/* What is read less often; what isn't known is MP_PROCESS_UNKNOWN. */
 struct mp_process_details {
-    uint64_t peak;
-    uint64_t swap;
-    uint64_t pss;
-    uint64_t uss;
+    uint64_t peak; /* the kernel's high-water mark of RSS, in bytes */
+    uint64_t swap; /* bytes */
+    uint64_t pss;  /* bytes */
+    uint64_t uss;  /* bytes */
+    uint64_t parent;
+    uint64_t user; /* as which it acts */
 };
 
 /* Reads these, pss and uss only if asked for: that takes milliseconds for a large
@@ -85,8 +89,8 @@ void mp_process_read_details(const struct mp_process *process, bool with_pss,
  * program's name. Returns its length, 0 if nothing can be read. */
 size_t mp_process_command(const struct mp_process *process, char *to, size_t room);
 
-/* The user that it runs as; UINT32_MAX and "" if not known. */
-uint32_t mp_process_user(const struct mp_process *process, char *name, size_t room);
+/* Finds the name of a user; "" if that isn't known. */
+void mp_user_name(uint64_t user, char *name, size_t room);
 
 enum mp_process_state {
     MP_PROCESS_LIVES,
@@ -102,7 +106,7 @@ enum mp_process_state mp_process_end(struct mp_process *process, int32_t *status
 /* What is the same for all processes here. */
 struct mp_machine {
     uint8_t boot[16]; /* an id of this start of the system; zeros if there is none */
-    uint64_t pid_namespace;
+    uint64_t pid_namespace; /* UINT64_MAX: not known */
     uint64_t page_size;
     uint64_t memory; /* bytes */
     char host[256];

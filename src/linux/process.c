@@ -309,7 +309,7 @@ mp_processes_new(const uint32_t **pids)
 /* A number is given away before its process can be found (kernel/fork.c), and others
  * can't be read until they have changed their user: those are found by a pass over all,
  * too. */
-void
+bool
 mp_processes_ask_again(uint32_t pid)
 {
     uint32_t tries = 1;
@@ -318,11 +318,17 @@ mp_processes_ask_again(uint32_t pid)
             tries = processes.asked[i].tries + 1;
         }
     }
-    if (tries <= MOST_TRIES && processes.again_count < MOST_ASKED_AGAIN) {
-        processes.again[processes.again_count].pid = pid;
-        processes.again[processes.again_count].tries = tries;
-        processes.again_count++;
+    if (tries > MOST_TRIES) {
+        return false;
     }
+    if (processes.again_count == MOST_ASKED_AGAIN) {
+        processes.ask_all = true;
+        return true;
+    }
+    processes.again[processes.again_count].pid = pid;
+    processes.again[processes.again_count].tries = tries;
+    processes.again_count++;
+    return true;
 }
 
 void
@@ -401,21 +407,6 @@ kept(int file)
     return file + 1;
 }
 
-/* Finds "name" at the start of a line, and the number behind it. Returns
- * MP_PROCESS_UNKNOWN if it isn't there. */
-static uint64_t
-number_after(const char *text, const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, name, length) == 0) {
-            return strtoull(line + length, NULL, 10);
-        }
-    }
-    return MP_PROCESS_UNKNOWN;
-}
-
 int
 mp_process_open(struct mp_process *process, const struct mp_process_identity *who)
 {
@@ -425,14 +416,22 @@ mp_process_open(struct mp_process *process, const struct mp_process_identity *wh
     *process = (struct mp_process){.pid = who->pid, .start = who->start};
     if (processes.own_numbers) {
         handle = (int)syscall(SYS_pidfd_open, who->pid, 0U);
-        if (handle < 0 && (errno == ESRCH || errno == EINVAL || errno == ENOENT)) {
+        if (handle < 0 && errno == ESRCH) {
             return ESRCH;
+        }
+        if (handle < 0 && (errno == EINVAL || errno == ENOENT)) {
+            return EINVAL;
         }
     }
     if (handle < 0) {
-        if (read_of(process, "status", text, sizeof text) <= 0 ||
-            number_after(text, "Tgid:") != who->pid) {
+        const char *group = read_of(process, "status", text, sizeof text) > 0
+                                ? strstr(text, "\nTgid:")
+                                : NULL;
+        if (group == NULL) {
             return ESRCH;
+        }
+        if (strtoul(group + sizeof "\nTgid:", NULL, 10) != who->pid) {
+            return EINVAL;
         }
     }
     process->handle = kept(handle);
@@ -554,28 +553,62 @@ mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *shared)
     return error;
 }
 
+/* Sets *to to the number in a line "name:\tnumber", if that is its name. */
+static void
+take_number(const char *line, const char *name, uint64_t unit, uint64_t *to)
+{
+    size_t length = strlen(name);
+    if (strncmp(line, name, length) == 0) {
+        *to = strtoull(line + length, NULL, 10) * unit;
+    }
+}
+
+static void
+take_private(const char *text, struct mp_process_details *details)
+{
+    uint64_t clean = MP_PROCESS_UNKNOWN;
+    uint64_t dirty = MP_PROCESS_UNKNOWN;
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        take_number(line, "Pss:", 1024, &details->pss);
+        take_number(line, "Private_Clean:", 1024, &clean);
+        take_number(line, "Private_Dirty:", 1024, &dirty);
+    }
+    if (clean != MP_PROCESS_UNKNOWN && dirty != MP_PROCESS_UNKNOWN) {
+        details->uss = clean + dirty;
+    }
+}
+
 void
 mp_process_read_details(const struct mp_process *process, bool with_pss,
                         struct mp_process_details *details)
 {
     char text[4096];
-    *details = (struct mp_process_details){MP_PROCESS_UNKNOWN, MP_PROCESS_UNKNOWN,
-                                           MP_PROCESS_UNKNOWN, MP_PROCESS_UNKNOWN};
+    *details = (struct mp_process_details){
+        .peak = MP_PROCESS_UNKNOWN,
+        .swap = MP_PROCESS_UNKNOWN,
+        .pss = MP_PROCESS_UNKNOWN,
+        .uss = MP_PROCESS_UNKNOWN,
+        .parent = MP_PROCESS_UNKNOWN,
+        .user = MP_PROCESS_UNKNOWN,
+    };
     if (read_of(process, "status", text, sizeof text) > 0) {
-        uint64_t peak = number_after(text, "VmHWM:");
-        uint64_t swap = number_after(text, "VmSwap:");
-        details->peak = peak == MP_PROCESS_UNKNOWN ? peak : peak * 1024;
-        details->swap = swap == MP_PROCESS_UNKNOWN ? swap : swap * 1024;
+        for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+            line += *line == '\n';
+            if (*line == 'V') {
+                take_number(line, "VmHWM:", 1024, &details->peak);
+                take_number(line, "VmSwap:", 1024, &details->swap);
+            } else if (*line == 'P') {
+                take_number(line, "PPid:", 1, &details->parent);
+            } else if (strncmp(line, "Uid:\t", 5) == 0) {
+                /* The real one comes first, then the one as which it acts. */
+                take_number(line + 5 + strcspn(line + 5, "\t\n"), "\t", 1,
+                            &details->user);
+            }
+        }
     }
     if (with_pss && read_of(process, "smaps_rollup", text, sizeof text) > 0) {
-        uint64_t clean = number_after(text, "Private_Clean:");
-        uint64_t dirty = number_after(text, "Private_Dirty:");
-        uint64_t pss = number_after(text, "Pss:");
-        if (clean != MP_PROCESS_UNKNOWN && dirty != MP_PROCESS_UNKNOWN &&
-            pss != MP_PROCESS_UNKNOWN) {
-            details->pss = pss * 1024;
-            details->uss = (clean + dirty) * 1024;
-        }
+        take_private(text, details);
     }
 }
 
@@ -592,45 +625,29 @@ mp_process_command(const struct mp_process *process, char *to, size_t room)
     return length > 0 ? (size_t)length : 0;
 }
 
-/* Finds the name of a user in /etc/passwd alone: whoever asks the name service waits for
- * it, and takes its libraries into memory. */
-static void
-find_user_name(uint32_t user, char *name, size_t room)
+/* From /etc/passwd alone: whoever asks the name service waits for it, and takes its
+ * libraries into memory. */
+void
+mp_user_name(uint64_t user, char *name, size_t room)
 {
     char line[1024];
+    name[0] = '\0';
     FILE *file = fopen("/etc/passwd", "re");
     if (file == NULL) {
         return;
     }
     while (fgets(line, sizeof line, file) != NULL) {
-        char *end = strchr(line, ':');
-        const char *number = end == NULL ? NULL : strchr(end + 1, ':');
-        if (number != NULL && strtoul(number + 1, NULL, 10) == user &&
-            (size_t)(end - line) < room) {
-            *end = '\0';
-            memcpy(name, line, (size_t)(end - line) + 1);
+        /* name:password:number:… */
+        size_t length = strcspn(line, ":");
+        const char *number = line + length;
+        number += *number == ':' ? 1 + strcspn(number + 1, ":") : 0;
+        if (*number == ':' && strtoull(number + 1, NULL, 10) == user && length < room) {
+            memcpy(name, line, length);
+            name[length] = '\0';
             break;
         }
     }
     (void)fclose(file);
-}
-
-uint32_t
-mp_process_user(const struct mp_process *process, char *name, size_t room)
-{
-    char text[4096];
-    uint32_t user = UINT32_MAX;
-    name[0] = '\0';
-    if (read_of(process, "status", text, sizeof text) > 0) {
-        /* The real one, and the one that it acts as. */
-        const char *line = strstr(text, "\nUid:");
-        const char *acts = line == NULL ? NULL : strchr(line + sizeof "\nUid:", '\t');
-        if (acts != NULL) {
-            user = (uint32_t)strtoul(acts, NULL, 10);
-            find_user_name(user, name, room);
-        }
-    }
-    return user;
 }
 
 /* May we know the exit code of a zombie? If not, the kernel prints 0 for it
@@ -696,6 +713,7 @@ mp_machine_read(struct mp_machine *machine)
     struct sysinfo info;
     struct stat space;
     memset(machine, 0, sizeof *machine);
+    machine->pid_namespace = UINT64_MAX;
     read_boot(machine->boot);
     machine->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
     if (uname(&name) == 0) {
