@@ -10,8 +10,8 @@
 
 #define MP_PROCESS_UNKNOWN UINT64_MAX
 
-/* Prepares the readings; `list` is an open descriptor of /proc, or -1. Returns 0 or an
- * errno. It comes before all others. */
+/* Prepares the readings; `list` is an open descriptor of /proc, if it is one. Returns 0
+ * or an errno. It comes before all others. */
 int mp_processes_start(int list);
 
 /* May this descriptor stay open? Some numbers stay free for what is opened for a moment.

@@ -162,21 +162,26 @@ raise_descriptors(void)
         limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
+static bool
+is_proc(int file)
+{
+    struct statfs system;
+    return fstatfs(file, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+}
+
 int
 mp_processes_start(int list)
 {
     raise_descriptors();
-    processes.list =
-        list >= 0 ? list : open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (processes.list < 0) {
-        return errno;
-    }
-    struct statfs system;
-    if (fstatfs(processes.list, &system) != 0) {
-        return errno;
-    }
-    if (system.f_type != PROC_SUPER_MAGIC) {
-        return EBADMSG;
+    processes.list = list;
+    if (!is_proc(list)) {
+        processes.list = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (processes.list < 0) {
+            return errno;
+        }
+        if (!is_proc(processes.list)) {
+            return EBADMSG; /* something is mounted over it */
+        }
     }
     char self[32] = "";
     ssize_t length = readlinkat(processes.list, "self", self, sizeof self - 1);
