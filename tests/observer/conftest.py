@@ -28,6 +28,16 @@ def fork(work, *arguments):
             os._exit(99)
     return pid
 
+def observer():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline") as file:
+                command = file.read().split("\\0")
+        except OSError:
+            continue
+        if command[0] == "_observer" and str(os.getpid()) in command[4:]:
+            return int(name)
+
 def hold(mib, seconds):
     held = bytearray(b"x") * (mib * MIB)
     time.sleep(seconds)
