@@ -4,17 +4,13 @@ import atexit
 import os
 
 from memprobe import _memprobe
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import SupportsFloat, SupportsIndex
+from memprobe._arguments import SupportsFloat, SupportsIndex
 
 _pauses_around_forks = False
 
 # Under `memprobe run` there is always a sampler, which the program doesn't know of.
 # What it starts itself takes that one's place, and what it stops gives the place back.
-_interval_throughout: "SupportsFloat | SupportsIndex | None" = None
+_interval_throughout: SupportsFloat | SupportsIndex | None = None
 _program_samples = False
 
 # Under `memprobe run --record`, and in what the program starts: what samples or records
@@ -22,7 +18,7 @@ _program_samples = False
 recorded_throughout = False
 
 
-def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
+def start_sampling(interval: SupportsFloat | SupportsIndex = 0.01) -> None:
     """Start a thread that stores a sample every *interval* seconds, the first at once.
 
     The thread is native and never takes the GIL: it sees a peak inside one long C call.
@@ -46,7 +42,7 @@ def start_sampling(interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
         raise
 
 
-def _start(interval: "SupportsFloat | SupportsIndex") -> None:
+def _start(interval: SupportsFloat | SupportsIndex) -> None:
     pause_around_forks()
     _memprobe._start_sampling(interval)
     atexit.register(_memprobe._stop_sampling)
@@ -67,7 +63,7 @@ def stop_sampling() -> None:
         _start(_interval_throughout)
 
 
-def sample_throughout(interval: "SupportsFloat | SupportsIndex") -> None:
+def sample_throughout(interval: SupportsFloat | SupportsIndex) -> None:
     """Start the sampler of `memprobe run`."""
     global _interval_throughout
     if recorded_throughout:
@@ -89,18 +85,13 @@ class sampling:
     start_sampling() before it and stop_sampling() after it; raises what they raise.
     """
 
-    def __init__(self, interval: "SupportsFloat | SupportsIndex" = 0.01) -> None:
+    def __init__(self, interval: SupportsFloat | SupportsIndex = 0.01) -> None:
         self._interval = interval
 
     def __enter__(self) -> None:
         start_sampling(self._interval)
 
-    def __exit__(
-        self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        traceback: "TracebackType | None",
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         stop_sampling()
 
 

@@ -1,5 +1,5 @@
-/* The binding: the probe as Python functions. The only file that includes Python.h, and
- * it knows no operating system. */
+/* The binding: the probe as Python functions. The only file that knows Python, and it
+ * knows no operating system. */
 #ifndef PY_SSIZE_T_CLEAN
 #    define PY_SSIZE_T_CLEAN
 #endif
@@ -18,6 +18,12 @@
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
+
+/* Of the Python files that this belongs to; setup.py defines it. */
+#ifndef MEMPROBE_VERSION
+#    define MEMPROBE_VERSION "unknown"
+#endif
 
 /* The object made last of a number of bytes. From one reading to the next RSS mostly
  * stays the same, and then the object can be handed out again: a text costs 0.05 of a
@@ -32,6 +38,7 @@ struct module_state {
     PyTypeObject *samples_type;
     struct made text;
     struct made number;
+    struct made anon;
     bool resume_later; /* as _before_fork() said */
 };
 
@@ -42,6 +49,9 @@ raise_error(int error, const char *source)
 {
     if (error == MP_NO_MEMORY) {
         return PyErr_Format(PyExc_MemoryError, "no memory for the ring of samples");
+    }
+    if (error == MP_NOT_TOLD) {
+        return PyErr_Format(PyExc_NotImplementedError, "%s doesn't tell that", source);
     }
     /* Not left to the functions that take a char *: these go on without memory for it
      * and lose the MemoryError. */
@@ -99,6 +109,16 @@ parse_count(PyObject *argument, const char *name, unsigned least, uint64_t *coun
     return 0;
 }
 
+/* isfinite() as -ffast-math doesn't fold it to true, which a builder may have set. */
+static bool
+is_finite(double number)
+{
+    const uint64_t exponent = UINT64_C(0x7ff) << 52;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return (bits & exponent) != exponent;
+}
+
 enum seconds { SECONDS_FROM_0, SECONDS_ABOVE_0 };
 
 /* Reads a finite number of seconds as nanoseconds, at least 1 of them if 0 isn't
@@ -108,6 +128,7 @@ static int
 parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_t *ns)
 {
     double seconds = PyFloat_AsDouble(argument);
+    bool finite = is_finite(seconds);
     if (seconds == -1.0 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Clear();
@@ -119,9 +140,9 @@ parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_
             return -1;
         }
         PyErr_Clear();
-        seconds = (double)INFINITY;
+        finite = false;
     }
-    if (!isfinite(seconds) || seconds < 0 ||
+    if (!finite || seconds < 0 ||
         (seconds == 0 && allowed != SECONDS_FROM_0)) {
         PyErr_Format(PyExc_ValueError,
                      "%s must be a finite number of seconds, %s, not %R", name,
@@ -218,6 +239,30 @@ rss(PyObject *module, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
     return made_of(&state->number, bytes, new_number);
 }
 
+PyDoc_STRVAR(
+    rss_anon_doc,
+    "rss_anon($module, /)\n--\n\n"
+    "RSS of this process now less its shared part, in bytes.\n\n"
+    "The shared part is what it maps of files and shared memory, so this is what a\n"
+    "leak is made of. Linux: the second number of /proc/self/statm less the third.\n"
+    "Raises NotImplementedError where the system doesn't tell: macOS, Windows,\n"
+    "gVisor; OSError as rss() does.");
+
+static MP_FLAT PyObject *
+rss_anon(PyObject *module, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
+{
+    if (count != 0) {
+        return refuse_arguments("rss_anon", count);
+    }
+    uint64_t bytes;
+    int error = mp_probe_rss_anon(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    struct module_state *state = PyModule_GetState(module);
+    return made_of(&state->anon, bytes, new_number);
+}
+
 PyDoc_STRVAR(mem_rss_doc, "mem_rss($module, /)\n--\n\n"
                           "RSS of this process now, as text for people: '29.105MB'.\n\n"
                           "humanbytes(rss()). Raises OSError as rss() does.");
@@ -265,10 +310,12 @@ PyDoc_STRVAR(
     peak_rss_doc,
     "peak_rss($module, /)\n--\n\n"
     "The highest RSS that this process ever had, in bytes.\n\n"
-    "The kernel's own high-water mark, and never less than a reading by memprobe.\n"
-    "Linux: VmHWM of /proc/self/status; macOS: resident_size_max of task_info();\n"
-    "Windows: PeakWorkingSetSize. Raises OSError, with the errno and the file, if\n"
-    "the system doesn't tell.");
+    "The kernel's own high-water mark, never less than a reading by memprobe or\n"
+    "than what this returned before. Linux: VmHWM of /proc/self/status, or where\n"
+    "that can't be opened ru_maxrss of getrusage(); from Linux 6.2 on either may lag\n"
+    "behind by CPUs * max(32, 2 * CPUs) pages. macOS: resident_size_max of\n"
+    "task_info(); Windows: PeakWorkingSetSize. Raises OSError, with the errno and\n"
+    "the file, if the system doesn't tell.");
 
 static PyObject *
 peak_rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -279,6 +326,41 @@ peak_rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         return raise_error(error, mp_rss_peak_source);
     }
     return PyLong_FromUnsignedLongLong(bytes);
+}
+
+PyDoc_STRVAR(
+    above_doc,
+    "above($module, /, limit, seconds=0)\n--\n\n"
+    "Is RSS above limit bytes now, and was it in each sample of the last seconds?\n\n"
+    "With seconds=0 only now. Samples that clear() or memdump() has forgotten tell\n"
+    "as well, until they are overwritten. False if they don't reach back so many\n"
+    "seconds; if there is none within these, the last one before tells. Raises\n"
+    "TypeError or ValueError for arguments that aren't an int and a finite number of\n"
+    "seconds, 0 or more; OSError as rss() does.");
+
+static PyObject *
+above(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", "seconds", NULL};
+    PyObject *limit;
+    PyObject *seconds = NULL;
+    uint64_t bytes;
+    int64_t within_ns = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:above", names, &limit,
+                                     &seconds) ||
+        parse_count(limit, "limit", 0, &bytes) < 0) {
+        return NULL;
+    }
+    if (seconds != NULL &&
+        parse_seconds(seconds, "seconds", SECONDS_FROM_0, &within_ns) < 0) {
+        return NULL;
+    }
+    bool is_above;
+    int error = mp_probe_above(bytes, within_ns, &is_above);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return PyBool_FromLong(is_above);
 }
 
 PyDoc_STRVAR(
@@ -997,7 +1079,9 @@ static PyMethodDef methods[] = {
     {"sample_mem", METHOD(sample_mem), METH_FASTCALL, sample_mem_doc},
     {"mem_rss", METHOD(mem_rss), METH_FASTCALL, mem_rss_doc},
     {"rss", METHOD(rss), METH_FASTCALL, rss_doc},
+    {"rss_anon", METHOD(rss_anon), METH_FASTCALL, rss_anon_doc},
     {"peak_rss", peak_rss, METH_NOARGS, peak_rss_doc},
+    {"above", METHOD(above), METH_VARARGS | METH_KEYWORDS, above_doc},
     {"humanbytes", humanbytes, METH_O, humanbytes_doc},
     {"configure", METHOD(configure), METH_VARARGS | METH_KEYWORDS, configure_doc},
     {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
@@ -1026,9 +1110,9 @@ static int
 module_exec(PyObject *module)
 {
     struct module_state *state = PyModule_GetState(module);
-    int error = mp_probe_start();
-    if (error != 0) {
-        (void)raise_error(error, NULL);
+    if (mp_probe_start() != 0) {
+        PyErr_SetString(PyExc_MemoryError,
+                        "no memory for what memprobe knows of this process");
         return -1;
     }
     state->samples_type =
@@ -1037,6 +1121,9 @@ module_exec(PyObject *module)
         if (!PyErr_Occurred()) {
             PyErr_NoMemory(); /* which CPython 3.11 forgets for the type's name */
         }
+        return -1;
+    }
+    if (PyModule_AddStringConstant(module, "_version", MEMPROBE_VERSION) < 0) {
         return -1;
     }
     return add_api(module);
@@ -1057,6 +1144,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->samples_type);
     Py_CLEAR(state->text.object);
     Py_CLEAR(state->number.object);
+    Py_CLEAR(state->anon.object);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* The extension as one translation unit, so that a reading can be one function
- * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h comes
- * before all headers of the system, because it says which of their names are wanted. */
+ * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h before
+ * all headers of the system, some of which it configures. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

@@ -8,11 +8,13 @@
 #include "ring.h"
 #include "sampler.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Errors besides errnos, and besides MP_SAMPLING. */
 #define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
 #define MP_RECORDING (-3) /* not while the recorder runs */
+#define MP_NOT_TOLD (-4)  /* this system doesn't tell */
 
 #define MP_LONGEST_PATH 4096
 
@@ -41,23 +43,32 @@ struct mp_spread {
 };
 
 /* Prepares the probe, so that a later reading needs to open nothing. May be called
- * again. Returns 0 or MP_NO_MEMORY. It comes before all others. */
+ * again. Returns 0, or MP_NO_MEMORY: then it is to be tried again before the others. */
 int mp_probe_start(void);
 
-/* Reads RSS in bytes. Returns 0, an error of mp_rss_read, or MP_NO_MEMORY. */
+/* Reads RSS in bytes. Returns 0, or an errno (on Windows a GetLastError() code). */
 int mp_probe_rss(uint64_t *bytes);
 
-/* Reads RSS in bytes and stores the sample. Returns as mp_probe_rss does; on failure
- * nothing is stored. */
+/* Reads RSS less its shared part in bytes. Returns as mp_probe_rss does, or
+ * MP_NOT_TOLD. */
+int mp_probe_rss_anon(uint64_t *bytes);
+
+/* Reads RSS in bytes and stores the sample. Returns as mp_probe_rss does, or
+ * MP_NO_MEMORY; on failure nothing is stored. */
 int mp_probe_sample(uint64_t *bytes);
 
 /* The same, but within the configured interval after the last stored sample it reads
  * and stores nothing, and hands out the bytes of that sample. */
 int mp_probe_sample_throttled(uint64_t *bytes);
 
-/* Reads the peak in bytes, never below a reading that this process has made.
- * Returns 0 or an error of mp_rss_read_peak. */
+/* Reads the peak in bytes, never below a reading that this process has made, nor below
+ * what this returned before. Returns as mp_probe_rss does. */
 int mp_probe_peak(uint64_t *bytes);
+
+/* Is RSS above the limit now, and was it in each sample of the last so many nanoseconds,
+ * forgotten ones included? Not if the samples don't reach back that far. Returns as
+ * mp_probe_rss does. */
+int mp_probe_above(uint64_t limit, int64_t within_ns, bool *above);
 
 /* Changes the number of samples that the ring keeps. capacity > 0. Returns 0,
  * MP_NO_MEMORY or MP_RECORDING; then the ring is as it was. */

@@ -9,12 +9,12 @@ mp_probe_enter(struct mp_block *block, const char **source)
 {
     struct mp_state *state = mp_state_ready();
     *source = mp_rss_peak_source;
-    int error = mp_rss_read_mark(&state->reader, &block->mark);
+    int error = mp_rss_read_mark(&mp_state_reader, &block->mark);
     if (error != 0) {
         return error;
     }
     *source = mp_rss_source;
-    error = mp_state_read(state, &state->reader, &block->before, &block->start_ns);
+    error = mp_state_read(&mp_state_reader, &block->before, NULL, &block->start_ns);
     if (error != 0) {
         return error;
     }
@@ -45,13 +45,12 @@ int
 mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
                const char **source)
 {
-    struct mp_state *state = mp_state_ready();
     measured->before = block->before;
     measured->ns = mp_clock_ns() - block->start_ns;
     mp_probe_abandon(block);
     int64_t ns;
     *source = mp_rss_source;
-    int error = mp_state_read(state, &state->reader, &measured->after, &ns);
+    int error = mp_state_read(&mp_state_reader, &measured->after, NULL, &ns);
     if (error != 0) {
         return error;
     }
@@ -61,10 +60,10 @@ mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
     }
     uint64_t mark;
     *source = mp_rss_peak_source;
-    error = mp_rss_read_mark(&state->reader, &mark);
+    error = mp_rss_read_mark(&mp_state_reader, &mark);
     if (error == 0 && mark > block->mark) {
         uint64_t peak;
-        error = mp_rss_read_peak(&peak);
+        error = mp_rss_read_peak(&mp_state_reader, &peak);
         if (error == 0 && peak > measured->peak) {
             measured->peak = peak;
         }

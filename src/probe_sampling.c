@@ -52,6 +52,7 @@ begin_recording(struct mp_state *state)
     size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
     void *slots = (char *)file.pages + MP_RECORD_HEADER_BYTES;
     mp_ring_move(&state->ring, slots, capacity);
+    mp_state_note_slots(NULL, 0);
     state->file = file;
     state->record = file.pages;
     mp_record_begin(state->record, &origin, &state->ring);
@@ -94,7 +95,7 @@ take_sample(void *owner, struct mp_sampler_own *own)
 {
     struct mp_state *state = owner;
     uint64_t bytes;
-    (void)mp_state_sample(state, &own->reader, 0, &bytes);
+    (void)mp_state_sample(state, &own->reader, &bytes);
     if (atomic_load(&recording_configured)) {
         keep_recording(state, own);
     }
@@ -175,6 +176,7 @@ mp_probe_stop_recording(void)
             error = MP_NO_MEMORY;
         } else {
             mp_ring_move(&state->ring, slots, state->ring.capacity);
+            mp_state_note_slots(slots, state->ring.capacity);
             state->record = NULL;
         }
         mp_lock_release(&state->lock);

@@ -48,22 +48,31 @@ void mp_lock_release(mp_lock *lock);
 /* Lets another thread run. */
 void mp_yield(void);
 
-/* Nanoseconds of the clock that Python's time.monotonic_ns() reads. */
+/* Nanoseconds of the clock that Python's time.monotonic_ns() reads; where it can't be
+ * read, the negative of an errno (on Windows of a GetLastError() code). */
 int64_t mp_clock_ns(void);
 
-/* Nanoseconds since 1970-01-01 UTC. */
+/* Nanoseconds since 1970-01-01 UTC; negative as above. */
 int64_t mp_wall_clock_ns(void);
 
-/* Maps zeroed memory for state. *wiped says whether a forked child finds zeros there,
- * in whatever way it was forked. Returns NULL if there is no memory. */
-void *mp_state_map(size_t bytes, bool *wiped);
+/* Maps zeroed memory for state. Returns NULL if there is none. */
+void *mp_state_map(size_t bytes);
 
-/* A number that a forked child doesn't share with its parent; at most 62 bits, of which
+/* Has the kernel wipe that memory in forked children, in whatever way they are forked.
+ * Returns whether it will. */
+bool mp_state_wipe(void *state, size_t bytes);
+
+/* Has in_child called in each child of fork(), before fork() returns there and nobody
+ * else runs; once a process. Returns 0 or an errno. */
+int mp_fork_watch(void (*in_child)(void));
+
+/* A number that a forked child doesn't share with its parent; at most 60 bits, of which
  * the low 32 are the process's number. */
 uint64_t mp_process_id(void);
 
 /* Maps zeroed memory that is resident from the start, so that filling it doesn't look
- * like growth. A forked child doesn't have it. Returns NULL if there is no memory. */
+ * like growth. A forked child has it too, empty where the kernel can do that. Returns
+ * NULL if there is no memory. */
 void *mp_pages_map(size_t bytes);
 
 /* Starts a thread that runs run(argument), with all signals blocked. Returns 0, or an
@@ -91,18 +100,41 @@ void mp_pages_unmap(void *pages, size_t bytes);
 
 /* Readings */
 
-/* The open file that linux/rss.c reads; it stays all zeros on the other systems, which
- * have nothing to keep open. All zeros: not open. */
-struct mp_rss_reader {
-    _Atomic int file; /* descriptor + 1 */
-    _Atomic int64_t
-        verified_ns;            /* when `file` was last known to be the one we opened */
-    mp_lock lock;               /* guards the changes of all fields */
-    _Atomic bool maxrss_is_own; /* mp_rss_read_mark need not look into a file */
-    uint64_t page_size;
+/* By what a descriptor is known again, whose number the program may have closed and
+ * given to a file of its own. */
+struct mp_rss_identity {
     uint64_t device;
     uint64_t inode;
+    int64_t offset; /* which others have no reason to leave it at */
 };
+
+/* What linux/rss.c keeps open; it stays all zeros on the other systems, which have
+ * nothing to keep open, but for the highest reading. All zeros: nothing is open. */
+struct mp_rss_reader {
+    /* Descriptor + 1 of statm in the low half, and how often another one was opened in
+     * the high. Changed with the lock; the store (release) pairs with the load (acquire)
+     * of whoever reads without it, who then sees page_size. */
+    _Atomic uint64_t file;
+    /* When `file` was last known to be the one we opened; changed with the lock. Relaxed:
+     * nothing else is read because of it. */
+    _Atomic int64_t verified_ns;
+    /* The highest reading since then. Anybody raises it (release), who has the lock takes
+     * it (acquire), so that the reading comes before the look at whose file it was. */
+    _Atomic uint64_t unconfirmed;
+    uint64_t page_size; /* written once, before `file` */
+    mp_lock lock;       /* guards all that follows */
+    uint64_t opened;    /* how often statm was, as in `file` */
+    struct mp_rss_identity statm;
+    int folder; /* descriptor + 1 of /proc */
+    struct mp_rss_identity proc;
+    uint64_t foreign_maxrss; /* of mp_rss_read_mark; written before others know */
+};
+
+/* "Not known", among numbers of bytes and pages. */
+#define MP_RSS_UNKNOWN UINT64_MAX
+
+/* From mp_rss_read: it takes mp_rss_read_verified. No error of any system. */
+#define MP_RSS_UNVERIFIED (-100)
 
 /* Where the numbers come from, for error messages. */
 extern const char mp_rss_source[];
@@ -113,20 +145,33 @@ extern const char mp_rss_peak_source[];
  * reading. */
 void mp_rss_open(struct mp_rss_reader *reader);
 
+/* The same in a forked child, with the reader of its parent. Only if this is the child's
+ * single thread, `alone`, may the parent's file be closed: otherwise it is forgotten. */
+void mp_rss_open_in_child(struct mp_rss_reader *reader, bool alone);
+
 /* Closes what is open, unless it is somebody else's by now. */
 void mp_rss_close(struct mp_rss_reader *reader);
 
-/* Reads RSS in bytes, never 0, and the monotonic time of the reading.
- * Returns 0, or an errno (on Windows a GetLastError() code). */
-int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns);
+/* Reads RSS in bytes, never 0, and the monotonic time of the reading, which is negative
+ * as mp_clock_ns() says. `shared` may be NULL; else it is how much of RSS can be shared
+ * with other processes, or MP_RSS_UNKNOWN. What it says is at most 5 ms later than the
+ * last look at whose file it reads. Returns 0, MP_RSS_UNVERIFIED, or an error after
+ * which mp_rss_read_verified is to be tried. */
+int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
+                int64_t *ns);
 
-/* For a number that mp_rss_read has just handed out and that will not be forgotten:
- * makes sure that it is this process's, if need be by a new reading into *bytes.
- * Returns as mp_rss_read does. */
-int mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes);
+/* The same after such a look, and whatever it takes. *confirmed is the highest of the
+ * readings before that are known by it to be this process's, or 0. Returns 0, or an
+ * errno (on Windows a GetLastError() code). */
+int mp_rss_read_verified(struct mp_rss_reader *reader, uint64_t *bytes,
+                         uint64_t *shared, uint64_t *confirmed);
 
-/* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read does. */
-int mp_rss_read_peak(uint64_t *bytes);
+/* The highest of the readings so far that a look confirms now; 0 if it confirms none. */
+uint64_t mp_rss_confirm(struct mp_rss_reader *reader);
+
+/* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read_verified
+ * does. */
+int mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes);
 
 /* Reads a number of bytes that rises when the high-water mark rises, and only then; it
  * may lag behind that mark, but costs less. Returns as mp_rss_read_peak does. */

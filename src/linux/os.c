@@ -1,5 +1,11 @@
+/* For MADV_DONTFORK, MAP_POPULATE, syscall and the like, also with -std=c11. */
+#ifndef _GNU_SOURCE
+#    define _GNU_SOURCE 1
+#endif
+
 #include "system.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -37,20 +43,26 @@ mp_yield(void)
     (void)sched_yield();
 }
 
+static inline int64_t
+read_clock(clockid_t clock)
+{
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0) {
+        return -(int64_t)errno;
+    }
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 int64_t
 mp_clock_ns(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return read_clock(CLOCK_MONOTONIC);
 }
 
 int64_t
 mp_wall_clock_ns(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return read_clock(CLOCK_REALTIME);
 }
 
 static void *
@@ -61,45 +73,59 @@ map(size_t bytes, int flags)
     return pages == MAP_FAILED ? NULL : pages;
 }
 
-/* How many forks lie between the program's start and this process, those of fork() at
- * least: in a PID namespace within another, parent and child can both be process 1, and
- * a number may return once its process has gone. Counted where nothing is wiped. */
-static _Atomic uint64_t forks;
-
-static void
-count_fork(void)
+void *
+mp_state_map(size_t bytes)
 {
-    (void)atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+    return map(bytes, 0);
 }
 
 /* qemu's user emulation accepts any advice and follows none. So the kernel's answer
  * means something only if it refuses advice that doesn't exist, which is how BoringSSL
  * asks (crypto/fipsmodule/rand/fork_detect). */
-void *
-mp_state_map(size_t bytes, bool *wiped)
+bool
+mp_state_wipe(void *state, size_t bytes)
 {
-    void *pages = map(bytes, 0);
-    *wiped = pages != NULL && madvise(pages, bytes, -1) != 0 &&
-             madvise(pages, bytes, MP_WIPEONFORK) == 0;
-    if (pages != NULL && !*wiped) {
-        (void)pthread_atfork(NULL, NULL, count_fork);
-    }
-    return pages;
+    return madvise(state, bytes, -1) != 0 && madvise(state, bytes, MP_WIPEONFORK) == 0;
 }
+
+/* How many calls of fork() lie between the program's start and this process: in a PID
+ * namespace within another, parent and child can both be process 1, and a number may
+ * return once its process has gone. */
+static _Atomic uint64_t forks;
+
+static void (*call_in_child)(void); /* written once, before the system knows of it */
+
+static void
+count_fork(void)
+{
+    (void)atomic_fetch_add_explicit(&forks, 1, memory_order_relaxed);
+    call_in_child();
+}
+
+int
+mp_fork_watch(void (*in_child)(void))
+{
+    call_in_child = in_child;
+    return pthread_atfork(NULL, NULL, count_fork);
+}
+
+#define MOST_FORKS ((UINT64_C(1) << 28) - 1)
 
 uint64_t
 mp_process_id(void)
 {
     uint64_t count = atomic_load_explicit(&forks, memory_order_relaxed);
-    return count << 32 | (uint32_t)getpid();
+    return (count & MOST_FORKS) << 32 | (uint32_t)getpid();
 }
 
+/* Wiped in a child and not left out of it: one who doesn't know yet that it is a child
+ * may write there. */
 void *
 mp_pages_map(size_t bytes)
 {
     void *pages = map(bytes, MAP_POPULATE);
     if (pages != NULL) {
-        mp_pages_leave_out_of_fork(pages, bytes);
+        (void)mp_state_wipe(pages, bytes); /* else it finds a copy */
     }
     return pages;
 }

@@ -1,5 +1,11 @@
+/* For MAP_ANON and the like, also with -std=c11. */
+#ifndef _DARWIN_C_SOURCE
+#    define _DARWIN_C_SOURCE 1
+#endif
+
 #include "system.h"
 
+#include <errno.h>
 #include <mach/vm_inherit.h>
 #include <sched.h>
 #include <signal.h>
@@ -26,17 +32,25 @@ mp_yield(void)
     (void)sched_yield();
 }
 
+/* The function's 0 is its error. */
+static int64_t
+read_clock(clockid_t clock)
+{
+    int64_t ns = (int64_t)clock_gettime_nsec_np(clock);
+    return ns == 0 ? -(int64_t)errno : ns;
+}
+
 /* Python reads mach_absolute_time(), and this is that in nanoseconds. */
 int64_t
 mp_clock_ns(void)
 {
-    return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW);
+    return read_clock(CLOCK_UPTIME_RAW);
 }
 
 int64_t
 mp_wall_clock_ns(void)
 {
-    return (int64_t)clock_gettime_nsec_np(CLOCK_REALTIME);
+    return read_clock(CLOCK_REALTIME);
 }
 
 static void *
@@ -47,12 +61,25 @@ map(size_t bytes)
     return pages == MAP_FAILED ? NULL : pages;
 }
 
-/* There is no inheritance as zeros here. */
 void *
-mp_state_map(size_t bytes, bool *wiped)
+mp_state_map(size_t bytes)
 {
-    *wiped = false;
     return map(bytes);
+}
+
+/* There is no inheritance as zeros here. */
+bool
+mp_state_wipe(void *state, size_t bytes)
+{
+    (void)state;
+    (void)bytes;
+    return false;
+}
+
+int
+mp_fork_watch(void (*in_child)(void))
+{
+    return pthread_atfork(NULL, NULL, in_child);
 }
 
 uint64_t
@@ -67,7 +94,6 @@ mp_pages_map(size_t bytes)
     void *pages = map(bytes);
     if (pages != NULL) {
         memset(pages, 0, bytes);
-        mp_pages_leave_out_of_fork(pages, bytes);
     }
     return pages;
 }

@@ -30,8 +30,9 @@ int64_t
 mp_clock_ns(void)
 {
     LARGE_INTEGER frequency, now;
-    (void)QueryPerformanceFrequency(&frequency);
-    (void)QueryPerformanceCounter(&now);
+    if (!QueryPerformanceFrequency(&frequency) || !QueryPerformanceCounter(&now)) {
+        return -(int64_t)GetLastError();
+    }
     int64_t seconds = now.QuadPart / frequency.QuadPart;
     int64_t rest = now.QuadPart % frequency.QuadPart;
     return seconds * 1000000000 + rest * 1000000000 / frequency.QuadPart;
@@ -48,10 +49,25 @@ mp_wall_clock_ns(void)
 }
 
 void *
-mp_state_map(size_t bytes, bool *wiped)
+mp_state_map(size_t bytes)
 {
-    *wiped = true; /* there is no fork */
     return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+/* There is no fork. */
+bool
+mp_state_wipe(void *state, size_t bytes)
+{
+    (void)state;
+    (void)bytes;
+    return true;
+}
+
+int
+mp_fork_watch(void (*in_child)(void))
+{
+    (void)in_child;
+    return 0;
 }
 
 uint64_t
