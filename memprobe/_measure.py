@@ -12,15 +12,23 @@ if TYPE_CHECKING:
 else:
     Any = _F = object  # for who asks for types at run time
 
+# Numbered as in enum mp_peak of the extension.
+_PEAKS = ("watch", "kernel", "ends")
+
 
 class measure:
     """Measure RSS over a ``with`` block, or over each call of a decorated function.
 
     Afterwards *before*, *after*, *delta* and *peak* are in bytes, *seconds* is how
-    long it took; before the first block ends they are None. The peak is absolute. It
-    is exact if the block set a new high-water mark of the process; otherwise it is the
-    highest of both ends and of the samples stored meanwhile, so that a running sampler
-    makes it better.
+    long it took; before the first block ends they are None. The peak is absolute, the
+    highest RSS that was seen, and never below a reading that memprobe made meanwhile.
+    What sees it is what *peak* says, docs/measure.md has what each can't see:
+
+    - ``"watch"``: a native thread reads RSS each millisecond in a block's first 50 ms,
+      then each 10 ms. The kernel's high-water mark counts if the block raised it.
+    - ``"kernel"``: the kernel's mark, which is reset at the start (Linux). It sees
+      every spike, but others' VmHWM and ru_maxrss fall too.
+    - ``"ends"``: both ends, and the kernel's mark if the block raised it.
 
     A decorated function may be plain, async, a generator or an async generator; these
     are measured from their start to their end, and the figures are the last call's. A
@@ -30,10 +38,11 @@ class measure:
 
     Blocks may be nested and concurrent, but one object measures one ``with`` block at
     a time: RuntimeError otherwise. Nothing is stored in the ring. Raises OSError as
-    rss() does.
+    rss() does, or where there is no thread or no mark to be had; NotImplementedError
+    for ``"kernel"`` on other systems than Linux.
     """
 
-    __slots__ = ("_block", "after", "before", "delta", "peak", "seconds")
+    __slots__ = ("_block", "_peak", "after", "before", "delta", "peak", "seconds")
 
     before: int | None
     after: int | None
@@ -41,18 +50,23 @@ class measure:
     peak: int | None
     seconds: float | None
 
-    def __init__(self) -> None:
+    def __init__(self, *, peak: str = "watch") -> None:
+        if peak not in _PEAKS:
+            raise ValueError(f"peak must be one of {_PEAKS}, not {peak!r}")
+        self._peak = _PEAKS.index(peak)
         self._block: object = None
         self.before = self.after = self.delta = self.peak = self.seconds = None
 
     def __enter__(self) -> "measure":
         if self._block is not None:
             raise RuntimeError("this object is measuring a block already")
-        self._block = _enter()
+        self._block = _enter(self._peak)
         return self
 
     def __exit__(self, *error: object) -> None:
         block, self._block = self._block, None
+        if block is None:
+            raise RuntimeError("this object is measuring no block")
         self._end(block)
 
     def _end(self, block: object) -> None:
@@ -168,7 +182,7 @@ def _around(function: Any, measured: measure) -> Any:
 
 def _around_call(function: Any, measured: measure) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        block = _enter()
+        block = _enter(measured._peak)
         try:
             result = function(*args, **kwargs)
         except BaseException:
@@ -196,7 +210,7 @@ def _until_its_end(coroutine: Any, block: object, measured: measure) -> Any:
 
 def _around_coroutine(function: Any, measured: measure) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        block = _enter()
+        block = _enter(measured._peak)
         try:
             return await function(*args, **kwargs)
         finally:
@@ -207,7 +221,7 @@ def _around_coroutine(function: Any, measured: measure) -> Any:
 
 def _around_generator(function: Any, measured: measure) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
-        block = _enter()
+        block = _enter(measured._peak)
         try:
             return (yield from function(*args, **kwargs))
         finally:
@@ -218,7 +232,7 @@ def _around_generator(function: Any, measured: measure) -> Any:
 
 def _around_async_generator(function: Any, measured: measure) -> Any:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        block = _enter()
+        block = _enter(measured._peak)
         inner = function(*args, **kwargs)
         try:
             # What `yield from` does for a generator.

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of the Python files that this belongs to; setup.py defines it. */
@@ -39,7 +40,6 @@ struct module_state {
     struct made text;
     struct made number;
     struct made anon;
-    bool resume_later; /* as _before_fork() said */
 };
 
 /* Turns an error of the probe into an exception; `source` is where the number should
@@ -53,6 +53,10 @@ raise_error(int error, const char *source)
     if (error == MP_NOT_TOLD) {
         return PyErr_Format(PyExc_NotImplementedError, "%s doesn't tell that", source);
     }
+    if (error == MP_RSS_NO_RESET) {
+        return PyErr_Format(PyExc_NotImplementedError, "%s can't be reset here",
+                            source);
+    }
     /* Not left to the functions that take a char *: these go on without memory for it
      * and lose the MemoryError. */
     PyObject *filename = PyUnicode_DecodeFSDefault(source);
@@ -60,11 +64,14 @@ raise_error(int error, const char *source)
         return NULL;
     }
 #ifdef MS_WINDOWS
-    PyErr_SetExcFromWindowsErrWithFilenameObject(PyExc_OSError, error, filename);
-#else
-    errno = error;
-    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, filename);
+    if (error != MP_NO_ANSWER) {
+        PyErr_SetExcFromWindowsErrWithFilenameObject(PyExc_OSError, error, filename);
+        Py_DECREF(filename);
+        return NULL;
+    }
 #endif
+    errno = error == MP_NO_ANSWER ? ETIMEDOUT : error;
+    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, filename);
     Py_DECREF(filename);
     return NULL;
 }
@@ -649,19 +656,33 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 PyDoc_STRVAR(start_doc, "_start_sampling($module, interval, /)\n--\n\n"
                         "Start the sampler.");
 
+/* Always returns NULL. */
+static PyObject *
+refuse_interval(PyObject *interval, int64_t running_ns)
+{
+    PyObject *running = PyFloat_FromDouble((double)running_ns / 1e9);
+    if (running != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "the sampler runs already, every %R seconds and not every %R",
+                     running, interval);
+        Py_DECREF(running);
+    }
+    return NULL;
+}
+
 static PyObject *
 start_sampling(PyObject *Py_UNUSED(module), PyObject *interval)
 {
-    int64_t interval_ns;
+    int64_t interval_ns, running_ns;
     if (parse_seconds(interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
         return NULL;
     }
-    int error = mp_probe_start_sampling(interval_ns);
+    int error = mp_probe_start_sampling(interval_ns, &running_ns);
     if (error == MP_SAMPLING) {
-        return PyErr_Format(PyExc_RuntimeError, "the sampler runs already");
+        return refuse_interval(interval, running_ns);
     }
     if (error != 0) {
-        return raise_error(error, "the sampler's thread");
+        return raise_error(error, mp_probe_thread_source);
     }
     Py_RETURN_NONE;
 }
@@ -672,42 +693,69 @@ PyDoc_STRVAR(stop_doc, "_stop_sampling($module, /)\n--\n\n"
 static PyObject *
 stop_sampling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    mp_probe_stop_sampling();
+    const char *source;
+    int error = mp_probe_stop_sampling(&source);
+    if (error != 0) {
+        return raise_error(error, source);
+    }
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(before_fork_doc, "_before_fork($module, in_main_thread, /)\n--\n\n"
-                              "Pause the sampler: os.fork() warns of threads.");
+PyDoc_STRVAR(before_fork_doc, "_before_fork($module, /)\n--\n\n"
+                              "End the thread for now: os.fork() warns of threads.");
 
 static PyObject *
-before_fork(PyObject *module, PyObject *in_main_thread)
+before_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    struct module_state *state = PyModule_GetState(module);
-    state->resume_later = in_main_thread == Py_True;
-    mp_probe_pause_sampling();
+    mp_probe_pause_thread();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(after_fork_doc, "_after_fork($module, /)\n--\n\n"
+                             "Start the thread again, in the parent.");
+
+static PyObject *
+after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_resume_thread();
     Py_RETURN_NONE;
 }
 
 static int
-resume_sampling(void *Py_UNUSED(argument))
+resume_thread(void *Py_UNUSED(argument))
 {
-    mp_probe_resume_sampling();
+    mp_probe_resume_thread();
     return 0;
 }
 
-PyDoc_STRVAR(after_fork_doc,
-             "_after_fork_in_parent($module, /)\n--\n\n"
-             "Resume the sampler, a moment later where os.fork() would still warn.");
+PyDoc_STRVAR(after_fork_later_doc,
+             "_after_fork_later($module, /)\n--\n\n"
+             "The same where os.fork() counts the threads after this: a moment later.");
 
-/* Python 3.13 counts the threads after this hook. Pending calls are made after that,
- * but by the main thread. Of a fork in another thread Python warns anyway, because of
- * that. */
+/* Pending calls are made when os.fork() has returned to the code that called it. A
+ * program that forks by itself and calls the hooks, as uWSGI does, has no such code: in
+ * its master no bytecode ever runs again. */
 static PyObject *
-after_fork_in_parent(PyObject *module, PyObject *Py_UNUSED(ignored))
+after_fork_later(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    struct module_state *state = PyModule_GetState(module);
-    if (!state->resume_later || Py_AddPendingCall(resume_sampling, NULL) != 0) {
-        mp_probe_resume_sampling();
+    mp_probe_allow_thread();
+    if (PyEval_GetGlobals() == NULL || Py_AddPendingCall(resume_thread, NULL) != 0) {
+        mp_probe_resume_thread();
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(end_doc, "_end($module, /)\n--\n\n"
+                      "At the end of an interpreter: leave its blocks, and at the end\n"
+                      "of the main one stop the sampler. Nothing is raised.");
+
+static PyObject *
+end(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_abandon_all(PyModule_GetState(module));
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0) {
+        const char *unwanted;
+        (void)mp_probe_stop_sampling(&unwanted);
     }
     Py_RETURN_NONE;
 }
@@ -975,31 +1023,50 @@ left_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 #define BLOCK_CAPSULE "memprobe block"
 
+/* Of C's heap: what an interpreter's own allocator has is gone when that ends. */
 static void
 block_destructor(PyObject *capsule)
 {
     struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
     mp_probe_abandon(block);
-    PyMem_Free(block);
+    free(block);
 }
 
-PyDoc_STRVAR(enter_doc, "_enter($module, /)\n--\n\n"
-                        "Begin to measure a block; return what _leave() takes.");
+PyDoc_STRVAR(enter_doc,
+             "_enter($module, peak, /)\n--\n\n"
+             "Enter a block; return what _leave() takes.\n\n"
+             "peak: 0 to watch it, 1 for the kernel's mark, 2 for both ends alone.");
 
 static PyObject *
-enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+enter(PyObject *module, PyObject *argument)
 {
-    struct mp_block *block = PyMem_Calloc(1, sizeof *block);
+    uint64_t peak;
+    if (parse_count(argument, "peak", 0, &peak) < 0) {
+        return NULL;
+    }
+    if (peak > MP_PEAK_ENDS) {
+        return PyErr_Format(PyExc_ValueError, "peak must be 0, 1 or 2, not %R",
+                            argument);
+    }
+    struct mp_block *block = calloc(1, sizeof *block);
     if (block == NULL) {
         return PyErr_NoMemory();
     }
     PyObject *capsule = PyCapsule_New(block, BLOCK_CAPSULE, block_destructor);
     if (capsule == NULL) {
-        PyMem_Free(block);
+        free(block);
         return NULL;
     }
+    const void *owner = PyModule_GetState(module);
     const char *source;
-    int error = mp_probe_enter(block, &source);
+    int error;
+    if (peak == MP_PEAK_KERNEL) {
+        Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
+            error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
+        Py_END_ALLOW_THREADS
+    } else {
+        error = mp_probe_enter(block, (enum mp_peak)peak, owner, &source);
+    }
     if (error != 0) {
         Py_DECREF(capsule);
         return raise_error(error, source);
@@ -1008,7 +1075,7 @@ enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(leave_doc, "_leave($module, block, /)\n--\n\n"
-                        "End to measure a block: (before, after, peak, nanoseconds).");
+                        "Leave a block: (before, after, peak, nanoseconds).");
 
 static PyObject *
 leave(PyObject *Py_UNUSED(module), PyObject *capsule)
@@ -1092,8 +1159,10 @@ static PyMethodDef methods[] = {
     {"_totals", totals, METH_NOARGS, totals_doc},
     {"_start_sampling", start_sampling, METH_O, start_doc},
     {"_stop_sampling", stop_sampling, METH_NOARGS, stop_doc},
-    {"_before_fork", before_fork, METH_O, before_fork_doc},
-    {"_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, after_fork_doc},
+    {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},
+    {"_after_fork", after_fork, METH_NOARGS, after_fork_doc},
+    {"_after_fork_later", after_fork_later, METH_NOARGS, after_fork_later_doc},
+    {"_end", end, METH_NOARGS, end_doc},
     {"_start_observer", start_observer, METH_VARARGS, start_observer_doc},
     {"_ask_observer", ask_observer, METH_VARARGS, ask_observer_doc},
     {"_record", record, METH_VARARGS, record_doc},
@@ -1101,7 +1170,7 @@ static PyMethodDef methods[] = {
     {"_stop_recording", stop_recording, METH_NOARGS, stop_recording_doc},
     {"_last_look", last_look, METH_NOARGS, last_look_doc},
     {"_left_session", left_session, METH_NOARGS, left_session_doc},
-    {"_enter", enter, METH_NOARGS, enter_doc},
+    {"_enter", enter, METH_O, enter_doc},
     {"_leave", leave, METH_O, leave_doc},
     {NULL, NULL, 0, NULL},
 };

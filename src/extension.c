@@ -21,6 +21,7 @@
 #    include "statm.c"
 #    include "status.c"
 #endif
+#include "blocks.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"

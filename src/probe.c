@@ -29,6 +29,13 @@ mp_state_raise_highest(struct mp_state *state, uint64_t bytes)
     return bytes > highest ? bytes : highest;
 }
 
+void
+mp_state_note_reading(struct mp_state *state, uint64_t bytes)
+{
+    mp_blocks_raise(&state->blocks.highest, bytes);
+    (void)mp_state_raise_highest(state, bytes);
+}
+
 /* The reading at which it is looked whose file is read, and whose state this is. */
 static MP_COLD int
 read_verified(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared)
@@ -36,7 +43,7 @@ read_verified(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared)
     struct mp_state *state = mp_state_certain();
     uint64_t confirmed;
     int error = mp_rss_read_verified(reader, bytes, shared, &confirmed);
-    (void)mp_state_raise_highest(state, confirmed);
+    mp_state_note_reading(state, confirmed);
     return error;
 }
 
@@ -102,6 +109,32 @@ throttle(struct mp_state *state, int64_t now_ns, int64_t min_interval_ns)
     atomic_store_explicit(&state->throttled_until_ns, until_ns, memory_order_release);
 }
 
+/* With the lock. Returns 0 or MP_NO_MEMORY. */
+static inline int
+push(struct mp_state *state, int64_t ns, int64_t min_interval_ns, uint64_t bytes)
+{
+    if (state->ring.slots == NULL) {
+        int error = mp_state_allocate_ring(state);
+        if (error != 0) {
+            return error;
+        }
+    }
+    mp_ring_push(&state->ring, ns, bytes);
+    if (state->record != NULL) {
+        mp_record_publish(state->record, &state->ring);
+    }
+    if (min_interval_ns != 0) {
+        throttle(state, ns, min_interval_ns);
+    }
+    return 0;
+}
+
+int
+mp_state_store(struct mp_state *state, int64_t ns, uint64_t bytes)
+{
+    return push(state, ns, atomic_load(&configured_min_interval_ns), bytes);
+}
+
 /* Stores a sample; if `throttled`, not one that comes too early: *bytes is then that of
  * the last one. Returns 0, MP_NO_MEMORY, or an errno of the clock. */
 static inline int
@@ -114,21 +147,8 @@ store(struct mp_state *state, int64_t ns, bool throttled, uint64_t *bytes)
     int64_t min_interval_ns =
         atomic_load_explicit(&configured_min_interval_ns, memory_order_relaxed);
     mp_lock_acquire(&state->lock);
-    if (state->ring.slots == NULL) {
-        error = mp_state_allocate_ring(state);
-    }
-    if (error == 0 &&
-        !(throttled && too_early(&state->ring.totals, ns, min_interval_ns, bytes))) {
-        mp_ring_push(&state->ring, ns, *bytes);
-        for (struct mp_block *block = state->blocks; block; block = block->outer) {
-            block->highest = *bytes > block->highest ? *bytes : block->highest;
-        }
-        if (state->record != NULL) {
-            mp_record_publish(state->record, &state->ring);
-        }
-        if (min_interval_ns != 0) {
-            throttle(state, ns, min_interval_ns);
-        }
+    if (!throttled || !too_early(&state->ring.totals, ns, min_interval_ns, bytes)) {
+        error = push(state, ns, min_interval_ns, *bytes);
     }
     mp_lock_release(&state->lock);
     return error;
@@ -140,17 +160,6 @@ sample(struct mp_state *state, bool throttled, uint64_t *bytes)
     int64_t ns;
     int error = mp_state_read(&mp_state_reader, bytes, NULL, &ns);
     return error != 0 ? error : store(state, ns, throttled, bytes);
-}
-
-int
-mp_state_sample(struct mp_state *state, struct mp_rss_reader *reader, uint64_t *bytes)
-{
-    int64_t ns;
-    int error = mp_state_read(reader, bytes, NULL, &ns);
-    if (error == 0) {
-        error = store(state, ns, false, bytes);
-    }
-    return error;
 }
 
 MP_FLAT int
@@ -213,7 +222,7 @@ mp_probe_peak(uint64_t *bytes)
 {
     struct mp_state *state = mp_state_certain();
     uint64_t peak = mp_rss_confirm(&mp_state_reader);
-    (void)mp_state_raise_highest(state, peak);
+    mp_state_note_reading(state, peak);
     int error = mp_rss_read_peak(&mp_state_reader, &peak);
     if (error == 0) {
         *bytes = mp_state_raise_highest(state, peak);
@@ -322,6 +331,7 @@ void
 mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals)
 {
     struct mp_state *state = mp_state_certain();
+    mp_state_catch_up(state);
     mp_lock_acquire(&state->lock);
     *stored = mp_ring_stored(&state->ring);
     *overwritten = mp_ring_overwritten(&state->ring);

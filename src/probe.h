@@ -4,28 +4,21 @@
 #ifndef MP_PROBE_H
 #define MP_PROBE_H
 
+#include "blocks.h"
 #include "record.h"
 #include "ring.h"
-#include "sampler.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Errors besides errnos, and besides MP_SAMPLING. */
+/* Errors besides errnos. */
 #define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
+#define MP_SAMPLING (-2)  /* the sampler runs with another interval */
 #define MP_RECORDING (-3) /* not while the recorder runs */
 #define MP_NOT_TOLD (-4)  /* this system doesn't tell */
+#define MP_NO_ANSWER (-5) /* the sampler's thread is frozen */
 
 #define MP_LONGEST_PATH 4096
-
-/* A block of code that is being measured. */
-struct mp_block {
-    uint64_t before;
-    uint64_t mark;    /* of mp_rss_read_mark */
-    uint64_t highest; /* of the samples stored since */
-    int64_t start_ns;
-    struct mp_block *outer; /* the one that was entered before, and is measured yet */
-};
 
 /* What mp_probe_leave returns, in bytes and nanoseconds. */
 struct mp_measured {
@@ -99,15 +92,27 @@ struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t w
 /* Forgets the samples before the one of this number, as in mp_ring_forget. */
 void mp_probe_forget(uint64_t number);
 
-/* Starts the sampler. Returns as mp_sampler_start does. */
-int mp_probe_start_sampling(int64_t interval_ns);
+/* Starts the sampler, whose first sample is taken at once; does nothing if it runs with
+ * that interval. Returns 0, an error of mp_thread_start, or MP_SAMPLING: *running_ns is
+ * its interval then. */
+int mp_probe_start_sampling(int64_t interval_ns, int64_t *running_ns);
 
-/* Stops it; does nothing if none runs, or if it is the recorder's. */
-void mp_probe_stop_sampling(void);
+/* Stops it; does nothing if none runs, or if it is the recorder's. Returns 0, or why
+ * samples that were due haven't come until now: an error of a reading or of
+ * mp_thread_start, or MP_NO_ANSWER; *source is what should have brought them. */
+int mp_probe_stop_sampling(const char **source);
 
-/* Before and after a fork: a thread more, and Python would warn. */
-void mp_probe_pause_sampling(void);
-void mp_probe_resume_sampling(void);
+/* For error messages: where no thread could be had. */
+extern const char mp_probe_thread_source[];
+
+/* Before and after a fork, in the parent: a thread more, and Python would warn. Where no
+ * thread could be had again, or Python warns anyway, it stays. */
+void mp_probe_pause_thread(void);
+void mp_probe_resume_thread(void);
+
+/* The first half of resuming, where the second, that function, comes a moment later; or,
+ * if it doesn't, a call that has the time for it. */
+void mp_probe_allow_thread(void);
 
 /* What to record, which forked children inherit. */
 struct mp_recording {
@@ -133,18 +138,21 @@ void mp_probe_record_child(void);
  * file. */
 int mp_probe_stop_recording(void);
 
-/* Begins to measure a block, which stays where it is until mp_probe_leave or
- * mp_probe_abandon. On failure nothing has begun, and *source is where the number
- * should have come from. Returns 0 or an error of the reading. */
-int mp_probe_enter(struct mp_block *block, const char **source);
+/* Enters a block, which stays where it is until mp_probe_leave or mp_probe_abandon. On
+ * failure nothing has begun, and *source is what should have done it. Returns 0, an error
+ * of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL. */
+int mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
+                   const char **source);
 
-/* Ends to measure a block. Its peak is the kernel's if the block has set a new
- * high-water mark, else the highest of the samples stored meanwhile and of both ends.
- * Also ends it on failure. Returns as mp_probe_enter does. */
+/* Leaves a block, also on failure. In a forked child one that was entered before the fork
+ * begins at the fork. Returns 0 or an error of a reading; *source is as above. */
 int mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
                    const char **source);
 
-/* Ends to measure a block without a result. Does nothing if it isn't being measured. */
+/* Leaves a block without a result. Does nothing if it isn't open. */
 void mp_probe_abandon(struct mp_block *block);
+
+/* The same for all blocks of that owner. */
+void mp_probe_abandon_all(const void *owner);
 
 #endif

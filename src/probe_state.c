@@ -162,6 +162,7 @@ in_child(void)
     struct mp_state *state = atomic_load(&shared_state);
     if (state != NULL) {
         prepare(state, OPEN, true);
+        mp_state_begin_blocks_again(state);
     }
 }
 

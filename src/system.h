@@ -16,11 +16,6 @@
 typedef struct {
     void *srwlock;
 } mp_lock;
-struct mp_thread {
-    void *handle;
-    void *stop;  /* an event */
-    void *timer; /* NULL before Windows 10, 1803 */
-};
 #elif defined(__APPLE__)
 #    include <os/lock.h>
 #    include <pthread.h>
@@ -29,18 +24,28 @@ typedef os_unfair_lock mp_lock;
 #    include <pthread.h>
 typedef pthread_mutex_t mp_lock;
 #endif
-#if !defined(_WIN32)
-/* All zeros: none runs. */
+
+/* A thread of ours. All zeros: none was started yet. */
 struct mp_thread {
-    pthread_t handle;
-    pthread_mutex_t lock;
-    pthread_cond_t stop;
-    bool stopping;
-    int id;
+    _Atomic uint32_t calls;
     void (*run)(void *);
     void *argument;
-};
+#if defined(_WIN32)
+    void *handle;
+    void *called; /* an event */
+    void *timer;  /* NULL before Windows 10, 1803 */
+#elif defined(__APPLE__)
+    pthread_t handle;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool prepared; /* the two before */
+    bool running;
+    bool joinable;
+#else
+    atomic_bool running;
+    _Atomic int id; /* once it runs */
 #endif
+};
 
 void mp_lock_acquire(mp_lock *lock);
 void mp_lock_release(mp_lock *lock);
@@ -75,22 +80,30 @@ uint64_t mp_process_id(void);
  * NULL if there is no memory. */
 void *mp_pages_map(size_t bytes);
 
-/* Starts a thread that runs run(argument), with all signals blocked. Returns 0, or an
- * errno (on Windows a GetLastError() code). */
+/* For so long memprobe waits for a thread of its own at most, which may be frozen. */
+#define MP_PATIENCE_NS 100000000
+
+/* Starts a thread that runs run(argument), with all signals blocked, and with a stack of
+ * 256 KiB or the least that the system takes. Where the last one hasn't ended yet, it
+ * waits for that as mp_thread_join does. Returns 0, or an errno (on Windows a
+ * GetLastError() code). */
 int mp_thread_start(struct mp_thread *thread, void (*run)(void *), void *argument);
 
-/* In the thread: waits until that time of mp_clock_ns(), or until the thread is to
- * stop. Returns whether it is to stop. */
-bool mp_thread_wait(struct mp_thread *thread, int64_t until_ns);
+/* Calls the thread, whose wait then ends; how often it was called. */
+void mp_thread_call(struct mp_thread *thread);
+uint32_t mp_thread_calls(struct mp_thread *thread);
 
-/* In the thread: gives it a table of file descriptors of its own, an empty one, where
- * the system can. Nobody can close its files then, and it holds none of the program's
- * pipes open. */
-void mp_thread_leave_files(void);
+/* In the thread: waits until that time of mp_clock_ns(), or until it has been called
+ * more often than so many times. */
+void mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns);
 
-/* Stops the thread at once, waits for its end, also for the system's count of threads
- * to go down, and frees what it needed. */
-void mp_thread_stop(struct mp_thread *thread);
+/* Waits for the thread's end, also for the system's count of threads to go down, but for
+ * MP_PATIENCE_NS at most. Returns whether it has ended, or never ran. Not for two
+ * callers at once, nor beside mp_thread_start. */
+bool mp_thread_join(struct mp_thread *thread);
+
+/* Is this the thread that the process began with? */
+bool mp_thread_is_main(void);
 
 /* Leaves mapped memory out of forked children. */
 void mp_pages_leave_out_of_fork(void *pages, size_t bytes);
@@ -139,6 +152,7 @@ struct mp_rss_reader {
 /* Where the numbers come from, for error messages. */
 extern const char mp_rss_source[];
 extern const char mp_rss_peak_source[];
+extern const char mp_rss_reset_source[];
 
 /* Opens what the reader needs, if anything, while that is still possible: before a
  * chroot, a seccomp filter or the last free descriptor. An error is left to the first
@@ -166,7 +180,8 @@ int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
 int mp_rss_read_verified(struct mp_rss_reader *reader, uint64_t *bytes,
                          uint64_t *shared, uint64_t *confirmed);
 
-/* The highest of the readings so far that a look confirms now; 0 if it confirms none. */
+/* The highest of the readings since the last look, or confirmation, that a look confirms
+ * now; 0 if it confirms none. */
 uint64_t mp_rss_confirm(struct mp_rss_reader *reader);
 
 /* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read_verified
@@ -176,5 +191,19 @@ int mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes);
 /* Reads a number of bytes that rises when the high-water mark rises, and only then; it
  * may lag behind that mark, but costs less. Returns as mp_rss_read_peak does. */
 int mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes);
+
+/* Resets the high-water mark to what RSS is. It may wait for whoever maps memory.
+ * Returns as mp_rss_read_verified does, or MP_RSS_NO_RESET where no system call does that.
+ */
+int mp_rss_reset_peak(struct mp_rss_reader *reader);
+
+/* No error of any system. */
+#define MP_RSS_NO_RESET (-101)
+
+/* For a thread of ours, when it starts: gives it a table of descriptors of its own, where
+ * the system can, with what `reader` has open and nothing else, and makes *own a reader
+ * of that. Nobody can close its files then, a chroot doesn't matter, and it holds none of
+ * the program's pipes open. */
+void mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
 
 #endif

@@ -13,12 +13,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #define PROC "/proc/"
 const char mp_rss_source[] = PROC "self/statm";
 const char mp_rss_peak_source[] = PROC "self/status";
+const char mp_rss_reset_source[] = PROC "thread-self/clear_refs";
 
 /* From <linux/magic.h>, which musl doesn't come with. */
 #define PROC_SUPER_MAGIC 0x9fa0
@@ -64,7 +66,7 @@ static const char thread_status[] = PROC "thread-self/status";
 static int
 open_checked(int folder, const char *path, int flags)
 {
-    int fd = openat(folder, path, flags | O_RDONLY | O_CLOEXEC);
+    int fd = openat(folder, path, flags | O_CLOEXEC);
     if (fd < 0) {
         return -1;
     }
@@ -141,13 +143,19 @@ descriptor_of(struct mp_rss_reader *reader)
  * path. The folder's "self" is whoever asks, in whatever PID namespace. With the lock.
  * Returns as open_checked does. */
 static int
-open_proc(struct mp_rss_reader *reader, const char *path)
+open_proc_to(struct mp_rss_reader *reader, const char *path, int flags)
 {
     int fd = -1;
     if (is_same(reader->folder - 1, &reader->proc)) {
-        fd = open_checked(reader->folder - 1, path + sizeof PROC - 1, 0);
+        fd = open_checked(reader->folder - 1, path + sizeof PROC - 1, flags);
     }
-    return fd >= 0 ? fd : open_checked(AT_FDCWD, path, 0);
+    return fd >= 0 ? fd : open_checked(AT_FDCWD, path, flags);
+}
+
+static int
+open_proc(struct mp_rss_reader *reader, const char *path)
+{
+    return open_proc_to(reader, path, O_RDONLY);
 }
 
 /* Keeps /proc open, for a forked child of this process that finds it gone; the number of
@@ -158,7 +166,7 @@ keep_folder(struct mp_rss_reader *reader)
     if (is_same(reader->folder - 1, &reader->proc)) {
         return;
     }
-    int fd = open_checked(AT_FDCWD, PROC, O_DIRECTORY);
+    int fd = open_checked(AT_FDCWD, PROC, O_RDONLY | O_DIRECTORY);
     if (fd >= 0 && identify(fd, &reader->proc) != 0) {
         (void)close(fd);
         fd = -1;
@@ -329,6 +337,9 @@ uint64_t
 mp_rss_confirm(struct mp_rss_reader *reader)
 {
     uint64_t confirmed = 0;
+    if (atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed) <= OPENING) {
+        return 0;
+    }
     mp_lock_acquire(&reader->lock);
     (void)look(reader, &confirmed);
     mp_lock_release(&reader->lock);
@@ -482,4 +493,81 @@ mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
         return 0;
     }
     return mp_rss_read_peak(reader, bytes);
+}
+
+/* By "self" nothing happens, and nothing is said, once the main thread has ended. */
+int
+mp_rss_reset_peak(struct mp_rss_reader *reader)
+{
+    mp_lock_acquire(&reader->lock);
+    int fd = open_proc_to(reader, mp_rss_reset_source, O_WRONLY);
+    int error = fd < 0 ? errno : 0;
+    mp_lock_release(&reader->lock);
+    if (error == 0) {
+        error = write(fd, "5", 1) == 1 ? 0 : errno;
+        (void)close(fd);
+    }
+    return error;
+}
+
+/* Linux 5.9; the number is the same on all architectures. */
+#ifndef SYS_close_range
+#    define SYS_close_range 436
+#endif
+#define CLOSE_RANGE_UNSHARE_FLAG 2U
+
+/* Closes all descriptors but two, or one if they are the same, or none if they are -1, in
+ * a table that becomes the calling thread's own. Returns 0, or an errno: before Linux 5.9
+ * or with a seccomp filter the table stays shared, and all open. */
+static int
+leave_table(int low, int high)
+{
+    unsigned after_low = (unsigned)(low + 1), after_high = (unsigned)(high + 1);
+    if (syscall(SYS_close_range, after_high, ~0U, CLOSE_RANGE_UNSHARE_FLAG) != 0) {
+        return errno;
+    }
+    if (after_low < (unsigned)high) {
+        (void)syscall(SYS_close_range, after_low, (unsigned)high - 1, 0);
+    }
+    if (low > 0) {
+        (void)syscall(SYS_close_range, 0U, (unsigned)low - 1, 0);
+    }
+    return 0;
+}
+
+/* What a descriptor is in a thread's own table, or its double where the table is shared;
+ * -1 if it isn't, or is no longer, the file that it is to be. */
+static int
+taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
+{
+    if (fd >= 0 && shared) {
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    if (fd >= 0 && !is_same(fd, identity)) {
+        (void)close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+void
+mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
+{
+    mp_lock_acquire(&reader->lock);
+    int statm = descriptor_of(reader);
+    int folder = reader->folder - 1;
+    *own = (struct mp_rss_reader){
+        .page_size = reader->page_size,
+        .opened = 1,
+        .statm = reader->statm,
+        .proc = reader->proc,
+        .foreign_maxrss = reader->foreign_maxrss,
+    };
+    mp_lock_release(&reader->lock);
+    bool shared = leave_table(statm < folder ? statm : folder,
+                              statm < folder ? folder : statm) != 0;
+    statm = taken_along(statm, &own->statm, shared);
+    own->folder = taken_along(folder, &own->proc, shared) + 1;
+    atomic_store(&own->unconfirmed, own->opened & OPENING);
+    atomic_store(&own->file, own->opened << 32 | (uint32_t)(statm + 1));
 }

@@ -5,6 +5,7 @@
 
 const char mp_rss_source[] = "task_info(MACH_TASK_BASIC_INFO)";
 const char mp_rss_peak_source[] = "task_info(MACH_TASK_BASIC_INFO)";
+const char mp_rss_reset_source[] = "the high-water mark";
 
 /* Reads both numbers. mach_task_self() each time: a forked child has another port. What
  * task_info returns is no errno, so it becomes the one that says as much: EIO. */
@@ -74,7 +75,7 @@ mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
 uint64_t
 mp_rss_confirm(struct mp_rss_reader *reader)
 {
-    return atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed);
+    return atomic_exchange(&reader->unconfirmed, 0);
 }
 
 int
@@ -93,4 +94,19 @@ int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
     return mp_rss_read_peak(reader, bytes);
+}
+
+int
+mp_rss_reset_peak(struct mp_rss_reader *reader)
+{
+    (void)reader;
+    return MP_RSS_NO_RESET;
+}
+
+/* The reading needs no file. */
+void
+mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
+{
+    (void)reader;
+    *own = (struct mp_rss_reader){0};
 }

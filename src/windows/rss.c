@@ -6,6 +6,7 @@
 
 const char mp_rss_source[] = "K32GetProcessMemoryInfo";
 const char mp_rss_peak_source[] = "K32GetProcessMemoryInfo";
+const char mp_rss_reset_source[] = "the high-water mark";
 
 /* Reads both numbers. Returns 0 or a GetLastError() code. The K32 name is kernel32's
  * own: psapi.dll need not be loaded. */
@@ -73,7 +74,7 @@ mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
 uint64_t
 mp_rss_confirm(struct mp_rss_reader *reader)
 {
-    return atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed);
+    return atomic_exchange(&reader->unconfirmed, 0);
 }
 
 int
@@ -92,4 +93,19 @@ int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
     return mp_rss_read_peak(reader, bytes);
+}
+
+int
+mp_rss_reset_peak(struct mp_rss_reader *reader)
+{
+    (void)reader;
+    return MP_RSS_NO_RESET;
+}
+
+/* The reading needs no file. */
+void
+mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
+{
+    (void)reader;
+    *own = (struct mp_rss_reader){0};
 }
