@@ -469,12 +469,15 @@ PyDoc_STRVAR(
     "numpy.asarray() and tolist() take it as it is. Raises MemoryError if there\n"
     "is no memory for the copy.");
 
-/* A memoryview of what `copy_to` copies into `samples`, which it takes over. */
 static PyObject *
-view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
-        uint64_t (*copy_to)(struct mp_sample *, uint64_t))
+snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct module_state *state = PyModule_GetState(module);
+    uint64_t room;
+    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
+    if (samples == NULL) {
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(state->samples_type, Py_tp_alloc);
     struct samples *copy = (struct samples *)allocate(state->samples_type, 0);
     if (copy == NULL) {
@@ -482,44 +485,13 @@ view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
         return NULL;
     }
     copy->samples = samples;
-    copy->shape[0] = (Py_ssize_t)copy_to(samples, room);
+    copy->shape[0] = (Py_ssize_t)mp_probe_copy(samples, room);
     copy->shape[1] = sizeof *samples / sizeof(int64_t);
     copy->strides[0] = sizeof *samples;
     copy->strides[1] = sizeof(int64_t);
     PyObject *view = PyMemoryView_FromObject((PyObject *)copy);
     Py_DECREF(copy);
     return view;
-}
-
-static PyObject *
-snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t room;
-    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
-    return samples == NULL ? NULL : view_of(module, samples, room, mp_probe_copy);
-}
-
-PyDoc_STRVAR(
-    history_doc,
-    "_history($module, /)\n--\n\n"
-    "All samples that are still in memory: (memoryview as of snapshot(), older).\n\n"
-    "Also those that were forgotten and not overwritten yet; older is how many this\n"
-    "process has taken before them. Raises MemoryError as snapshot() does.");
-
-static PyObject *
-history(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t held, older;
-    mp_probe_held(&held, &older);
-    struct mp_sample *samples = PyMem_Malloc((size_t)held * sizeof *samples);
-    if (samples == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *view = view_of(module, samples, held, mp_probe_copy_held);
-    if (view == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("NK", view, (unsigned long long)older);
 }
 
 PyDoc_STRVAR(
@@ -637,10 +609,6 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int error = capacity == Py_None ? 0 : mp_probe_set_capacity(samples);
-    if (error == MP_RECORDING) {
-        return PyErr_Format(PyExc_RuntimeError,
-                            "capacity can't be changed while the recorder runs");
-    }
     if (error != 0) {
         return PyErr_Format(PyExc_MemoryError, "no memory for capacity=%R samples",
                             capacity);
@@ -1153,7 +1121,6 @@ static PyMethodDef methods[] = {
     {"configure", METHOD(configure), METH_VARARGS | METH_KEYWORDS, configure_doc},
     {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
     {"clear", clear, METH_NOARGS, clear_doc},
-    {"_history", history, METH_NOARGS, history_doc},
     {"_spread", spread, METH_O, spread_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},

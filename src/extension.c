@@ -5,19 +5,16 @@
 #include <Python.h>
 
 #if defined(_WIN32)
-#    include "windows/file.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/os.c"
 #    include "macos/rss.c"
-#    include "posix/file.c"
 #else
 #    include "linux/os.c"
 #    include "linux/rss.c"
 #    include "linux/spawn.c"
 #    include "posix/contact.c"
-#    include "posix/file.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
@@ -27,7 +24,6 @@
 #include "probe_blocks.c"
 #include "probe_sampling.c"
 #include "probe_state.c"
-#include "record.c"
 #include "recorder.c"
 #include "ring.c"
 #include "sampler.c"
