@@ -49,6 +49,7 @@ print(*sorted(set(sys.modules) - before))
 """)
     assert out.split() == [
         "memprobe",
+        "memprobe._built",
         "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",

@@ -1,0 +1,33 @@
+"""The built module, or what stands in where a bare folder memprobe/ is imported.
+
+In a checkout the folder hides an installed memprobe from whatever puts the current
+folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
+"""
+
+import sys
+
+try:
+    import memprobe._memprobe  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "memprobe._memprobe":
+        raise
+    from importlib.machinery import PathFinder
+    from importlib.util import module_from_spec
+    from os.path import dirname, realpath
+
+    _bare = sys.modules["memprobe"]
+    _folder = realpath(dirname(dirname(__file__)))
+    _elsewhere = [path for path in sys.path if realpath(path) != _folder]
+    _spec = PathFinder.find_spec("memprobe", _elsewhere)
+    if _spec is None or _spec.loader is None or _spec.origin is None:
+        raise ImportError(
+            f"{_folder} has memprobe's source and no built module for this Python: "
+            "run `pip install .` there"
+        ) from error
+    # The import system hands out what stands in sys.modules at the end.
+    sys.modules["memprobe"] = module_from_spec(_spec)
+    try:
+        _spec.loader.exec_module(sys.modules["memprobe"])
+    except BaseException:
+        sys.modules["memprobe"] = _bare
+        raise
