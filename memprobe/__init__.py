@@ -3,6 +3,7 @@
 from memprobe import sample_mem, memdump
 """
 
+import memprobe._as_command
 import memprobe._built  # noqa: F401  # first: it may put another memprobe here
 from memprobe._include import get_include
 from memprobe._measure import measure

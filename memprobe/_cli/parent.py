@@ -6,6 +6,7 @@ started us is to see of us what the program does: its stops, its end, its signal
 
 # Not `signal`: it needs enum, and by that 3 ms before the program starts.
 import _signal as signal  # type: ignore[import-not-found]
+import errno
 import os
 import sys
 import time
@@ -25,10 +26,7 @@ _OF_TERMINALS = {
 
 
 class Child:
-    """The program. Until wait() has returned, and reap(), it can't be taken for another.
-
-    From the first moment on all signals are blocked in this process.
-    """
+    """The program, and what its parent does. From now on all signals are blocked."""
 
     def __init__(
         self, file: str, argv: "list[str]", environment: "dict[bytes, bytes]"
@@ -49,12 +47,12 @@ class Child:
             finally:
                 os._exit(127)
         os.close(fail)
-        errno = os.read(failure, 16)
+        reason = os.read(failure, 16)
         os.close(failure)
-        if errno:
+        if reason:
             os.waitpid(self.pid, 0)
-            raise OSError(int(errno), os.strerror(int(errno)), file)
-        self._guard = 0
+            raise OSError(int(reason), os.strerror(int(reason)), file)
+        self._guard = self._waker = 0
         self._life = -1
 
     def _become(
@@ -76,7 +74,7 @@ class Child:
         try:
             os.execvpe(file, argv, environment)
         except OSError as error:
-            if error.strerror != os.strerror(8):  # ENOEXEC
+            if error.errno != errno.ENOEXEC:
                 raise
             # A script without a first line that says by what: the shell is to run it.
             os.execve("/bin/sh", ["sh", error.filename, *argv[1:]], environment)
@@ -118,7 +116,7 @@ class Child:
                 status = self._look()
                 if status is not None:
                     return status
-            elif by_process:
+            elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
 
     def reap(self) -> "tuple[int, int]":
@@ -156,18 +154,33 @@ class Child:
             os.waitpid(info.si_pid, 0)
 
     def _stop_by(self, number: int) -> None:
-        """Stop as the program has; return when somebody continues us."""
+        """Stop as the program has; return when somebody continues us, or it."""
         if os.getpid() == 1 or signal.SIGCONT in signal.sigpending():
             return
+        self._waker = os.fork()
+        if self._waker == 0:
+            try:
+                self._wake_parent()
+            finally:
+                os._exit(0)
         if number != signal.SIGSTOP:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
         # The signal that continued us is still to come, and is passed on like others.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+        os.kill(self._waker, signal.SIGKILL)
+        os.waitpid(self._waker, 0)
+
+    def _wake_parent(self) -> None:
+        """Continue the parent, which is stopped, if the program alone is continued."""
+        parent = os.getppid()
+        while _is_stopped(self.pid) and os.getppid() == parent:
+            time.sleep(0.05)
+        os.kill(parent, signal.SIGCONT)
 
     def _pass_on(self, number: int, sender: int) -> None:
-        """Let a signal, which a process has sent, reach the program if it hasn't yet."""
+        """Let a signal, which a process sent, reach the program unless it has."""
         try:
             if sender == self.pid:
                 os.kill(os.getppid(), number)  # its parent, as far as it can know
@@ -177,9 +190,10 @@ class Child:
             pass  # EPERM: the program has become another user
 
     # A signal to the whole process group, as timeout(1) and os.killpg() send it, reaches
-    # the program without us. Nothing in it says so: there is a process in the group that
-    # blocks all signals and waits. If it was sent the signal as well, all were. The
-    # kernel goes from the youngest of a group to the oldest, so we are the last.
+    # the program without us. Nothing in it says so: that is what the guard is for, a
+    # process in the group that blocks all signals and waits. If it was sent the signal
+    # as well, all were. The kernel goes from a group's youngest to its oldest: to us
+    # at last.
 
     def _group_got(self, number: int) -> bool:
         for wait in (0.0, 0.001):  # systemd goes from process to process, we come first
@@ -232,7 +246,7 @@ def end_as(status: int) -> "NoReturn":
         # The core is the program's. 1 is "none" also where a program takes them
         # (core(5)), which is started with 0.
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (min(1, hard) if hard >= 0 else 1, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (int(hard != 0), hard))
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
@@ -251,10 +265,18 @@ def _next_signal() -> "tuple[int, bool, int]":
     """Wait for a signal; return it, whether a process sent it, and which."""
     if hasattr(signal, "sigwaitinfo"):
         info = signal.sigwaitinfo(_ALL)
-        # Above 0 it is the kernel's: a terminal sends to all of its group (sigaction(2)).
+        # Above 0 it is the kernel's (sigaction(2)): terminals send to all of a group.
         return info.si_signo, info.si_code <= 0, info.si_pid
     number = signal.sigwait(_ALL)
     return number, number not in _OF_TERMINALS, 0
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
 
 
 def _is_pending(pid: int, number: int) -> bool:
