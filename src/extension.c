@@ -1,5 +1,9 @@
 /* The extension as one translation unit, so that a reading can be one function
- * (attributes.h): as separate files it takes 0.04 of a reading longer. */
+ * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h comes
+ * before all headers of the system, because it says which of their names are wanted. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #if defined(_WIN32)
 #    include "windows/file.c"
 #    include "windows/os.c"
@@ -11,6 +15,8 @@
 #else
 #    include "linux/os.c"
 #    include "linux/rss.c"
+#    include "linux/spawn.c"
+#    include "posix/contact.c"
 #    include "posix/file.c"
 #    include "statm.c"
 #    include "status.c"
@@ -21,6 +27,7 @@
 #include "probe_sampling.c"
 #include "probe_state.c"
 #include "record.c"
+#include "recorder.c"
 #include "ring.c"
 #include "sampler.c"
 
