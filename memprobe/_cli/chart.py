@@ -22,17 +22,20 @@ def chart(
     blocks: bool,
     height: int = 14,
     peak: "int | None" = None,
+    inner: "Sequence[Sample]" = (),
 ) -> "list[str]":
     """Draw samples, pairs of seconds and bytes, as lines of at most *width* characters.
 
     A column is as high as the highest sample in it, so that no peak is lost. *peak* is
     what the kernel knows of, which may be higher than all samples: nobody knows when
     that was. There are at most *height* lines; without *blocks* they are ASCII. There
-    are none if there is nothing to draw or no room for it.
+    are none if there is nothing to draw or no room for it. *inner* is a part of the
+    samples, of the same time: the rest of each column is drawn lighter.
     """
     *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = (
         BLOCKS[:-1] if blocks else ASCII
     )
+    lighter = "░" if blocks else "."
     peak = max(peak or 0, max(map(rss_of, samples), default=0))
     most = height - 3  # rows, less the two of the time axis and one for the mark
     if peak == 0 or most < 1:
@@ -52,6 +55,9 @@ def chart(
     full = len(fills) - 1
     smallest = unit * ticks * by / rows / full
     heights = [max(1, round(rss / smallest)) for rss in columns(samples, room)]
+    parts = heights
+    if inner:
+        parts = [round(rss / smallest) for rss in columns(inner, room)]
     highest = max(heights)
     top = -(-highest // full)
     known = min(-(-round(peak / smallest) // full), rows)
@@ -63,7 +69,12 @@ def chart(
         elif row == top + 1 > known:
             bars = _marked(label, heights.index(highest), room, mark)
         else:
-            bars = "".join(fills[min(max(h - (row - 1) * full, 0), full)] for h in heights)
+            bars = "".join(
+                lighter
+                if part <= (row - 1) * full < whole
+                else fills[min(max(min(part, whole) - (row - 1) * full, 0), full)]
+                for part, whole in zip(parts, heights, strict=True)
+            )
         tick = labels.get(row, "")
         axis = y_tick if tick else y_axis
         lines.append(f"{tick:>{margin - 1}} {axis}{bars}".rstrip())

@@ -3,96 +3,125 @@
 import os
 import sys
 import time
+from contextlib import suppress
 
 from memprobe._record_file import NotARecord, names, read
-from memprobe._recorder import start_observer
+from memprobe._recorder import KEEP, Observer, start_observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memprobe._record_file import Record
-    from memprobe._recorder import Observer
+    from collections.abc import Sequence
 
-KEEP = 64 * 2**20  # bytes in a folder that stays, as record() has it
+    from memprobe._record_file import Record
 
 
 class Family:
-    """The observed processes, from start() until close()."""
+    """Observed from now until end(). What fails is said in *problem*, one line."""
 
-    def __init__(self, directory: "str | None" = None) -> None:
-        """Their files go into *directory*; without one into a folder that close()
-        removes."""
-        self._temporary = directory is None
-        self.folder = directory or _new_folder()
+    def __init__(
+        self,
+        pids: "Sequence[int]",
+        interval: float,
+        *,
+        directory: "str | None" = None,
+        pss: bool = False,
+    ) -> None:
+        """The files go into *directory*; without one into a folder that close() removes."""
+        self.problem = ""
+        self.directory = directory
+        self._main = pids[0]
+        self._since = time.time() - 2  # files have coarse times
         self._observer: Observer | None = None
-        self._since = time.time() - 2  # coarse file times
-
-    def start(self, pids: "list[int]", interval: float, pss: bool) -> None:
-        """Have an observer started. Raises OSError."""
-        self._observer = start_observer(
-            self.folder,
-            pids,
-            interval,
-            keep=None if self._temporary else KEEP,
-            pss=pss,
-            temporary=self._temporary,
-        )
+        self._folder = directory
+        try:
+            self._folder = directory or _new_folder()
+            self._observer = start_observer(
+                self._folder,
+                pids,
+                interval,
+                keep=None if directory is None else KEEP,
+                pss=pss,
+                temporary=directory is None,
+            )
+        except OSError as error:
+            self.problem = f"not observed: {error}"
 
     def records(self) -> "list[Record]":
         """Read what is known of each process, the oldest first."""
-        records = []
-        for name in names(self.folder):
-            path = os.path.join(self.folder, name)
-            try:
-                # There may be others, of an earlier day.
-                if self._temporary or os.stat(path).st_mtime >= self._since:
-                    records.append(read(path))
-            except (OSError, NotARecord):
-                continue  # removed since, or nothing that was just written
-        return records if self._temporary else _of_one_family(records, os.getpid())
+        records: list[Record] = []
+        if self._observer is None or self._folder is None:
+            return records
+        with suppress(OSError):
+            for name in names(self._folder):
+                path = os.path.join(self._folder, name)
+                # There may be others, of an earlier day; or one removed since.
+                with suppress(OSError, NotARecord):
+                    if os.stat(path).st_mtime >= self._since:
+                        records.append(read(path))
+        return records if self.directory is None else self._own(records)
 
-    def ended(self, pid: int, status: int) -> None:
-        """Tell the observer what it can't see: how a child of ours has ended."""
-        if self._observer is not None:
-            self._observer.ended(pid, status)
+    def _own(self, records: "list[Record]") -> "list[Record]":
+        """Return what was recorded for us, and the descendants of these.
 
-    def stop(self) -> None:
-        """End the observation; raises OSError with what it couldn't do."""
-        if self._observer is not None:
+        A program that records itself in the same folder keeps the files that it has.
+        """
+        found: dict[int, Record] = {}
+        for record in sorted(records, key=lambda record: record.started or 0):
+            if record.recorder == self._main or record.parent in found:
+                found[record.pid] = record
+        return list(found.values())
+
+    def is_observed(self) -> bool:
+        """Does the observer still run? It ends by itself after the last process."""
+        if self._observer is None:
+            return False
+        try:
+            self._observer.look()
+        except OSError:
+            return False
+        return True
+
+    def end(self, status: "int | None" = None) -> "list[Record]":
+        """End the observation, and return what is known.
+
+        *status* is how the first process has ended, which our child is, and is yet to
+        be reaped. In a folder that stays the observer goes on if others live.
+        """
+        if self._observer is None:
+            return []
+        try:
+            if status is not None:
+                self._observer.ended(self._main, status)
+                if self.directory is not None:
+                    self._observer.look()
+                    records = self.records()
+                    if any(lives_on(record) for record in records):
+                        return records
             self._observer.stop()
+        except OSError as error:
+            self.problem = f"not all was observed: {error}"
+        return self.records()
 
     def close(self) -> None:
-        if not self._temporary:
-            return
-        try:
-            for name in os.listdir(self.folder):
-                os.unlink(os.path.join(self.folder, name))
-            os.rmdir(self.folder)
-        except OSError:
-            pass  # the observer has done it
+        if self.directory is None and self._folder is not None:
+            with suppress(OSError):
+                for name in os.listdir(self._folder):
+                    os.unlink(os.path.join(self._folder, name))
+                os.rmdir(self._folder)
 
 
-def _of_one_family(records: "list[Record]", recorder: int) -> "list[Record]":
-    """Return what was recorded for *recorder*, and the descendants of these.
-
-    A program that records itself in the same folder keeps the files that it has.
-    """
-    found: dict[int, Record] = {}
-    for record in sorted(records, key=lambda record: record.started or 0):
-        if record.recorder == recorder or record.parent in found:
-            found[record.pid] = record
-    return list(found.values())
+def lives_on(record: "Record") -> bool:
+    return record.state == "running"
 
 
 def _new_folder() -> str:
-    """Make a folder for files that aren't to stay, where tempfile would.
-
-    Its import takes longer than all else.
-    """
+    """Make a folder where tempfile would, whose import takes longer than all else."""
     asked = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
-    usual = ["/tmp", "/var/tmp"] if sys.platform != "win32" else ["C:\\TEMP"]
+    usual = ["C:\\TEMP"] if sys.platform == "win32" else ["/tmp", "/var/tmp"]
     problem: OSError | None = None
     for parent in [*filter(None, asked), *usual, os.curdir]:
-        folder = os.path.join(os.path.abspath(parent), f"memprobe-{os.urandom(8).hex()}")
+        name = f"memprobe-{os.urandom(8).hex()}"
+        folder = os.path.join(os.path.abspath(parent), name)
         try:
             os.mkdir(folder, 0o700)
         except OSError as error:

@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from memprobe._memprobe import rss
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -36,6 +38,7 @@ class Child:
         # With SIGCHLD ignored nothing would be left of the program to be waited for.
         children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _hold_low_descriptors()
+        self._rss = rss()
         failure, fail = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -119,12 +122,18 @@ class Child:
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
 
-    def reap(self) -> "tuple[int, int]":
-        """Return the wait status and ru_maxrss, in the system's unit."""
+    def reap(self) -> "int | None":
+        """Let go of the zombie; return its highest RSS in bytes if it is its own.
+
+        ru_maxrss has that of children that were waited for, too, of which the zombie's
+        count of their page faults tells; and what this process had at the fork.
+        """
         if self._guard:
             self._end_guard()
-        _, status, usage = os.wait4(self.pid, 0)
-        return status, usage.ru_maxrss
+        had_children = _stat(self.pid)[8:9] != [b"0"]
+        _, _, usage = os.wait4(self.pid, 0)
+        bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return bytes if not had_children and bytes > self._rss else None
 
     def _look(self) -> "int | None":
         """Return the program's wait status if it has ended."""
@@ -175,7 +184,7 @@ class Child:
     def _wake_parent(self) -> None:
         """Continue the parent, which is stopped, if the program alone is continued."""
         parent = os.getppid()
-        while _is_stopped(self.pid) and os.getppid() == parent:
+        while _stat(self.pid)[:1] == [b"T"] and os.getppid() == parent:
             time.sleep(0.05)
         os.kill(parent, signal.SIGCONT)
 
@@ -229,13 +238,15 @@ class Child:
         self._guard = 0
 
     def unblock(self) -> None:
-        """Let signals end this process again, but none that came meanwhile."""
-        for number in _ALL:
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.SIG_DFL)
+        """Let signals end this process again, but none that came meanwhile.
+
+        Not Ctrl-C, which the impatient press more than once, nor that of a terminal
+        which wants jobs in the background to be silent.
+        """
         while signal.sigtimedwait(_ALL, 0) is not None:
             pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        blocked = {*self._mask, signal.SIGINT, signal.SIGTTOU}
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def end_as(status: int) -> "NoReturn":
@@ -271,12 +282,13 @@ def _next_signal() -> "tuple[int, bool, int]":
     return number, number not in _OF_TERMINALS, 0
 
 
-def _is_stopped(pid: int) -> bool:
+def _stat(pid: int) -> "list[bytes]":
+    """Return the fields of /proc/PID/stat from its state on (proc(5)), or nothing."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return False
+        return []
 
 
 def _is_pending(pid: int, number: int) -> bool:

@@ -2,64 +2,177 @@
 
 import os
 import sys
+import time
+from contextlib import contextmanager
 
 from memprobe._cli.chart import chart
-from memprobe._cli.output import Terminal
-from memprobe._cli.series import rss_of, thinned, total
-from memprobe._cli.table import Row, state_text, table
+from memprobe._cli.csv import write_csv
+from memprobe._cli.family import lives_on
+from memprobe._cli.output import Terminal, writing
+from memprobe._cli.series import thinned, total
+from memprobe._cli.table import Row, table
 from memprobe._cli.text import cut, printable
-from memprobe._cli.units import duration_text
 from memprobe._memprobe import humanbytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from memprobe._cli.family import Family
+    from memprobe._cli.options import Options
+    from memprobe._cli.series import Sample
     from memprobe._record_file import Record
 
-# Lines of a chart, at least.
+# Lines that a chart has at least; that a table has, where there are more processes.
 CHART = 7
+TABLE = 9
 
 
-def report(
+def tell(
     title: str,
     main: "Record | None",
     records: "Sequence[Record]",
-    *,
+    figures: "list[str]",
+    options: "Options",
+    start: float,
+) -> None:
+    """Print the report, and write what else was asked for. It was begun at *start*."""
+    if not options.quiet:
+        span = start, time.time()
+        say(_report(title, main, records, figures, options.samples, span))
+    if options.csv is not None:
+        with _told():
+            with writing(options.csv) as out:
+                write_csv(records, out)
+
+
+def others(
+    records: "Sequence[Record]", main: "Record | None", family: "Family"
+) -> "list[str]":
+    """Return what is to be said of processes that have no line of their own."""
+    lines = []
+    if main is not None and len(records) == 1 and (main.short_lived or main.missed):
+        # As the table says it.
+        short_lived, missed = main.short_lived or 0, main.missed or 0
+        lines.append(f"- not listed: {short_lived} short-lived, {missed} missed.")
+    living = [record.pid for record in records if lives_on(record)]
+    if living:
+        count = "1 process lives" if len(living) == 1 else f"{len(living)} processes live"
+        how = f"memprobe watch {' '.join(map(str, living))}"
+        if family.directory is not None:
+            how = f"memprobe show {family.directory}"
+        lines.append(f"- {count} on: {how}")
+    return [*lines, *([f"- {family.problem}."] if family.problem else [])]
+
+
+def _report(
+    title: str,
+    main: "Record | None",
+    records: "Sequence[Record]",
     figures: "list[str]",
     samples: "int | None",
-    terminal: "Terminal",
+    span: "tuple[float, float]",
 ) -> "list[str]":
-    """Return the lines: the dump of *main*, *figures*, and of more processes the table.
+    """Return the lines: the dump of *main*, *figures*, for more processes the table.
 
-    All of it fits the terminal if there are few of them. *samples* is how many to print
-    at most, None what there is room for.
+    A terminal of 24 lines has room for a few processes. *samples* is how many to print
+    at most; None is up to 10, if there is room.
     """
+    terminal = Terminal(sys.stderr)
     width, blocks = terminal.width, terminal.blocks
     height = (terminal.height or 24) - 1  # and the prompt
-    head = [cut(printable(f"memprobe: {title}"), width, blocks)]
-    end = [cut(line, width, blocks) for line in figures]
+    lines = [f"memprobe: {title}", *figures]
     below: list[str] = []
     if len(records) > 1:
-        room = max(height - len(head) - len(end) - CHART - 4, 9)
-        below = table(map(Row, records), width, blocks=blocks, height=room)
-    room = height - len(head) - len(end) - len(below)
-    dump = []
+        rows = max(height - len(lines) - CHART - 4, TABLE)
+        below = table(map(Row, records), width, blocks=blocks, height=rows)
+    room = height - len(lines) - len(below)
     if main is not None:
-        if samples is None:
-            samples = min(max(room - CHART - 3, 3), 10)
-        dump = dump_lines(main, samples)
-    room = min(max(room - len(dump), CHART), 14)
-    drawn = _chart(main, records, width, blocks, room)
-    return [*head, *dump, *end, *below, *drawn]
+        most = min(max(room - CHART - 1, 3), 10) if samples is None else samples
+        lines[1:1] = _dump(main, most)
+    lines = [cut(printable(line), width, blocks) for line in lines]
+    room = min(max(height - len(lines) - len(below), CHART), 14)
+    drawn = _chart(main, records, span, width=width, blocks=blocks, height=room)
+    return [*lines, *below, *drawn]
 
 
-def dump_lines(record: "Record", most: int) -> "list[str]":
+def _dump(record: "Record", most: int) -> "list[str]":
     """Return what memdump() prints, of samples that are spread evenly."""
     rows = [rss for _, rss, _ in record.samples()]
+    last = len(rows) - 1
     count = min(most, len(rows))
-    spread = [rows[i * (len(rows) - 1) // max(count - 1, 1)] for i in range(count)]
-    if count == 1:
-        spread = rows[-1:]
-    lines = [f"-    > {humanbytes(rss)}," for rss in spread]
-    return ["- rss (sample):", *lines] if lines else []
+    spread = [rows[i * last // (count - 1)] for i in range(count)] if count > 1 else rows
+    picked = spread[-count:] if count else []
+    lines = [f"-    > {humanbytes(rss)}," for rss in picked]
+    if lines:
+        lines.insert(0, "- rss (sample):")
+    if record.last is not None:
+        lines.append(f"- rss (end): {humanbytes(record.last)}.")
+    return lines
+
+
+def _chart(
+    main: "Record | None",
+    records: "Sequence[Record]",
+    span: "tuple[float, float]",
+    *,
+    width: int,
+    blocks: bool,
+    height: int,
+) -> "list[str]":
+    """Draw the sum of all; where that isn't the same, the main process in it."""
+    start, end = span
+    whole = thinned(total(records), start, end)
+    if not whole:
+        return []
+    inner: list[Sample] = []
+    if main is not None and len(records) > 1:
+        own = ((time, rss) for time, rss, _ in main.samples())
+        inner = [(whole[0][0], 0), *thinned(own, start, end)]
+        if inner[-1][0] < whole[-1][0]:
+            inner.append((whole[-1][0], 0))
+    return chart(
+        [(time - start, rss) for time, rss in whole],
+        width,
+        blocks=blocks,
+        height=height,
+        peak=main.peak if main is not None and len(records) == 1 else None,
+        inner=[(time - start, rss) for time, rss in inner],
+    )
+
+
+@contextmanager
+def _told() -> "Iterator[None]":
+    """What ends a command that only writes doesn't end this one."""
+    try:
+        yield
+    except SystemExit as error:
+        say([str(error)])
+
+
+def say(lines: "list[str]") -> None:
+    """Write lines to standard error as it is, whatever the program has made of it."""
+    end = "\r\n" if _is_raw_terminal(2) else "\n"
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    text = "".join(line + end for line in lines).encode(encoding, "backslashreplace")
+    while text:
+        try:
+            text = text[os.write(2, text) :]
+        except BlockingIOError:  # somebody made the terminal so
+            import select
+
+            select.select([], [2], [])
+        except OSError:
+            return  # nobody reads it any more
+
+
+def _is_raw_terminal(descriptor: int) -> bool:
+    """Is it one that a program has left so: a line's end leads to no line's start?"""
+    if os.name != "posix" or not os.isatty(descriptor):
+        return False
+    import termios
+
+    try:
+        return not termios.tcgetattr(descriptor)[1] & termios.OPOST
+    except termios.error:
+        return False

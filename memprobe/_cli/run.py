@@ -12,7 +12,6 @@ from memprobe._cli.program import command, environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from memprobe._cli.family import Family
     from memprobe._record_file import Record
 
 HELP = """\
@@ -38,9 +37,8 @@ def main(words: "list[str]") -> None:
     if not words or words in (["-m"], ["-c"]):
         opt.wrong("run", "there is nothing to run")
     opt.check_outputs(options.csv, options.plot, options.record)
-    title = " ".join(words)
     file, argv = command(words)
-    started = time.monotonic()
+    start, start_clock = time.time(), time.monotonic()
     try:
         child = Child(file, argv, environment())
     except OSError as error:
@@ -48,32 +46,55 @@ def main(words: "list[str]") -> None:
         missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
         sys.exit(127 if missing else 126)
     child.let_go(opt.descriptors(options))
-    # Whatever happens to us, the program goes on and its status is ours.
-    problems: list[str] = []
-    family = _observe(child.pid, options, problems)
+
+    from memprobe._cli.family import Family
+
+    family = Family(
+        [child.pid], options.interval or 0.1, directory=options.record, pss=options.pss
+    )
+    # While there is time.
+    from memprobe._cli import report
+
     status = child.wait()
-    seconds = time.monotonic() - started
-    own_peak = child.peak()
-    if family is not None:
-        _stop(family, child.pid, status, problems)
-    child.reap()
+    seconds = time.monotonic() - start_clock
+    records = family.end(status)
+    peak = child.reap()
     child.unblock()
-    if not options.quiet:
-        ...
+    try:
+        main = next((record for record in records if record.pid == child.pid), None)
+        figures = [
+            *_figures(main, peak, seconds, status),
+            *report.others(records, main, family),
+        ]
+        report.tell(" ".join(words), main, records, figures, options, start)
+    except Exception as error:
+        # The status is still the program's.
+        report.say([f"memprobe: no report: {error!r}"])
+    family.close()
     end_as(status)
 
 
-def _observe(
-    pid: int, options: "opt.Options", problems: "list[str]"
-) -> "Family | None":
-    try:
-        from memprobe._cli.family import Family
+def _figures(
+    main: "Record | None", peak: "int | None", seconds: float, status: int
+) -> "list[str]":
+    """Return what is known of the program besides its samples."""
+    from memprobe._cli.table import death_text
+    from memprobe._cli.units import duration_text
+    from memprobe._memprobe import humanbytes
 
-        family = Family(options.record)
-        family.start([pid], options.interval or 0.1, options.pss)
-        # While there is time.
-        from memprobe._cli import report  # noqa: F401
-    except (ImportError, OSError) as error:
-        problems.append(f"not observed: {error}")
-        return None
-    return family
+    figures = []
+    known = [peak]
+    if main is not None:
+        # Another command line is that of another program, whose peak it isn't.
+        known = [main.peak, main.max, peak if main.title is None else None]
+    known = [value for value in known if value is not None]
+    if known:
+        figures.append(f"- rss (peak): {humanbytes(max(known))}.")
+    figures.append(f"- duration: {duration_text(seconds)}.")
+    if os.WIFSIGNALED(status):
+        outcome = (main and main.cause) or death_text(os.WTERMSIG(status))
+    else:
+        code = os.WEXITSTATUS(status)
+        outcome = f"exited (status {code})" if code else "exited"
+    figures.append(f"- outcome: {outcome}.")
+    return figures

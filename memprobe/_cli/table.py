@@ -111,11 +111,11 @@ def state_text(record: "Record") -> str:
     if record.state == "exited" and record.status:
         return f"exited (status {record.status})"
     if record.state == "died":
-        return record.cause or _death_text(record.signal)
+        return record.cause or death_text(record.signal)
     return record.state
 
 
-def _death_text(number: "int | None") -> str:
+def death_text(number: "int | None") -> str:
     if number is None:
         return "died"
     try:
