@@ -98,6 +98,10 @@ ask(struct mp_family *family, uint32_t pid, struct candidate *candidate)
     if (parent == NULL || !is_child(&who, parent)) {
         return;
     }
+    if (who.observer) {
+        candidate->is = NOBODY;
+        return;
+    }
     int error = who.zombie ? ESRCH : mp_family_add(family, &who, &member);
     if (error == 0) {
         candidate->is = ADDED;

@@ -48,7 +48,7 @@ static uint64_t short_lived_peak;
 
 static bool stopping;
 static bool look_at_all;
-static int64_t last_seen_ns; /* when there was somebody yet */
+static int64_t alone_ns; /* since when nobody is left */
 static int64_t keep_ns;
 static int64_t counted_ns;
 
@@ -403,7 +403,9 @@ pass(int64_t now_ns)
     }
     finish_ended(now_ns);
     if (lives) {
-        last_seen_ns = now_ns;
+        alone_ns = INT64_MAX;
+    } else if (alone_ns == INT64_MAX) {
+        alone_ns = now_ns;
     }
 }
 
@@ -577,7 +579,7 @@ listen(int64_t until_ns)
     int64_t now_ns = mp_process_clock_ns();
     do {
         mp_talk_wait(until_ns - now_ns);
-        int heard;
+        int heard = 0;
         while (!stopping && (heard = mp_talk_receive(line)) > 0) {
             answer(line, mp_process_clock_ns());
         }
@@ -594,8 +596,8 @@ static void
 observe(void)
 {
     int64_t now_ns = mp_process_clock_ns();
-    last_seen_ns = now_ns;
-    while (!stopping && now_ns - last_seen_ns < LAST_NS) {
+    alone_ns = INT64_MAX;
+    while (!stopping && now_ns - LAST_NS < alone_ns) {
         pass(now_ns);
         if (keep_bytes >= 0 && now_ns - keep_ns >= KEEP_NS) {
             keep_ns = now_ns;

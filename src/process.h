@@ -28,6 +28,7 @@ struct mp_process_identity {
     uint32_t parent;
     uint64_t start;     /* a number that doesn't change as long as it lives */
     int64_t started_ns; /* of mp_process_clock_ns() */
+    bool observer;      /* it is one, or was; two would wait for each other's end */
     bool zombie;        /* it has ended, and its parent hasn't asked for its status */
 };
 

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "process.h"
 #include "statm.h"
 
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -162,6 +164,37 @@ raise_descriptors(void)
         limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
+/* struct __user_cap_header_struct and __user_cap_data_struct of <linux/capability.h>. */
+struct capability_header {
+    uint32_t version;
+    int pid;
+};
+struct capability_sets {
+    uint32_t effective;
+    uint32_t permitted;
+    uint32_t inheritable;
+};
+#define CAPABILITY_VERSION_3 0x20080522
+#define CAP_DAC_OVERRIDE 1
+#define CAP_SYS_PTRACE 19
+
+/* Of what root may do only this is needed: to write into a folder of another user's, as
+ * the program could, and to read what is hidden of others. */
+static void
+drop_capabilities(void)
+{
+    struct capability_header header = {.version = CAPABILITY_VERSION_3};
+    struct capability_sets sets[2];
+    if (syscall(SYS_capget, &header, sets) != 0) {
+        return;
+    }
+    uint32_t kept = sets[0].permitted & (1U << CAP_DAC_OVERRIDE | 1U << CAP_SYS_PTRACE);
+    sets[0] = (struct capability_sets){.effective = kept, .permitted = kept};
+    sets[1] = (struct capability_sets){.effective = 0};
+    /* Less is always allowed; where a sandbox refuses the call, all of them stay. */
+    (void)syscall(SYS_capset, &header, sets);
+}
+
 static bool
 is_proc(int file)
 {
@@ -172,6 +205,9 @@ is_proc(int file)
 int
 mp_processes_start(int list)
 {
+    (void)prctl(PR_SET_NAME, "memprobe");
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    drop_capabilities();
     raise_descriptors();
     processes.list = list;
     if (!is_proc(list)) {
@@ -342,6 +378,18 @@ mp_processes_ask_all(void)
     processes.ask_all = true;
 }
 
+/* Is a process that is called memprobe an observer? */
+static bool
+is_observer(uint32_t pid)
+{
+    static const char name[] = "_observer";
+    char path[32];
+    char command[64];
+    (void)snprintf(path, sizeof path, "%u/cmdline", pid);
+    return read_proc(path, command, sizeof command) >= (ssize_t)sizeof name &&
+           memcmp(command, name, sizeof name) == 0;
+}
+
 /* What /proc/PID/stat says besides an identity. */
 struct stat_text {
     struct mp_process_identity identity;
@@ -366,6 +414,7 @@ read_stat(uint32_t pid, struct stat_text *stat)
         return EBADMSG;
     }
     stat->identity.pid = pid;
+    stat->identity.observer = strstr(text, " (memprobe) ") != NULL && is_observer(pid);
     stat->identity.zombie = at[2] == 'Z' || at[2] == 'X';
     at += 3; /* the space before the fourth field */
     stat->identity.parent = (uint32_t)strtoul(at, NULL, 10);
