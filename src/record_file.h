@@ -24,7 +24,7 @@
 #define MP_RECORD_VERSION 2
 #define MP_RECORD_BLOCK_BYTES 4096
 #define MP_RECORD_SLOTS 256   /* head included: 1 MiB */
-#define MP_RECORD_SAMPLES 300 /* of a full block: a multiple of 8, for two merges */
+#define MP_RECORD_SAMPLES 300 /* of a full block: a multiple of 4, see thinning */
 #define MP_RECORD_QUARTERS 4
 #define MP_RECORD_WIDTH 16     /* full blocks that a level keeps */
 #define MP_RECORD_LEVEL_TOP 14 /* from this one on all levels keep so many together */
@@ -70,7 +70,8 @@ struct mp_record_head {
     uint32_t spare;          /* 0 */
     char command[1864];      /* the first command line seen: arguments, each with a NUL
                                 behind it, cut to what fits */
-    struct mp_record_changing changing[2]; /* `number` tells which one holds */
+    struct mp_record_changing
+        changing[2]; /* both are sound, unless one was cut short */
 };
 
 /* States of a process. */
@@ -125,19 +126,20 @@ struct mp_record_sample {
 /* A data block. It stands for the samples `first` to `last`, of which it keeps `count`.
  */
 struct mp_record_block {
-    uint64_t checksum; /* mp_record_checksum of all behind it */
-    uint64_t number;   /* 1, 2, … in the order in which the file's blocks were written:
-                          of two that stand for the same the higher one is the newer */
+    uint64_t checksum;         /* mp_record_checksum from here up to the samples */
+    uint64_t samples_checksum; /* the same of the `count` samples */
+    uint64_t number; /* 1, 2, … in the order in which the file's blocks were written:
+                        of two that stand for the same the higher one is the newer */
     uint64_t first;
     uint64_t last;
-    uint32_t level;     /* how often it was merged: 0 for what came as it is */
+    uint32_t level;     /* how often it was merged, at least; 0: as it came */
     uint32_t count;     /* 1 to MP_RECORD_SAMPLES; only the newest isn't full */
     uint64_t low;       /* pages: the lowest of all that it stands for, */
     uint64_t high;      /* and the highest, whether or not they fit 32 bits */
     uint32_t low_time;  /* when that was, as a sample's time */
     uint32_t high_time; /* the same of the highest */
     int64_t start_ns;   /* of its first sample; a clock that goes on in a suspend */
-    uint32_t scale;     /* 0 to 31: the least with which the last sample's time fits */
+    uint32_t scale;     /* 0 to 31: with it the last sample's time fits 32 bits */
     uint32_t zero;      /* 0 */
     /* Of each quarter the median, and of a merged block the mean of such medians, which
      * spikes leave alone: what growth is told from. Known in full blocks. */
@@ -154,7 +156,7 @@ struct mp_record_block {
     int64_t last_ns;
     struct mp_record_summary summary; /* as of the write; of a merged block that of the
                                          younger one */
-    uint8_t later[200];               /* zeros; readers don't look */
+    uint8_t later[192];               /* zeros; readers don't look */
     struct mp_record_sample samples[MP_RECORD_SAMPLES];
 };
 
@@ -162,27 +164,26 @@ _Static_assert(sizeof(struct mp_record_changing) == 1024, "a quarter of the head
 _Static_assert(offsetof(struct mp_record_head, pid) == 24, "behind its checksum");
 _Static_assert(offsetof(struct mp_record_head, changing) == 2048, "half of the head");
 _Static_assert(sizeof(struct mp_record_head) == MP_RECORD_BLOCK_BYTES, "one block");
-_Static_assert(offsetof(struct mp_record_block, summary) == 184,
+_Static_assert(offsetof(struct mp_record_block, summary) == 192,
                "the totals end there");
 _Static_assert(offsetof(struct mp_record_block, samples) == 496, "300 of 12 bytes fit");
 _Static_assert(sizeof(struct mp_record_block) == MP_RECORD_BLOCK_BYTES, "one block");
 
-/* The words as one number, the first 32 bits the lowest, modulo 2**64 - 59, the largest
- * prime below 2**64: in Python int.from_bytes(words, "little") % (2**64 - 59). `bytes`
- * is a multiple of 4. */
-uint64_t mp_record_checksum(const void *words, size_t bytes);
+/* The bytes as one number, the first one the highest, modulo 2**64 - 59, the largest
+ * prime below 2**64: in Python int.from_bytes(bytes, "big") % (2**64 - 59). `before` is
+ * that of the bytes in front of them, 0 if there are none; `bytes` is a multiple of 4.
+ */
+uint64_t mp_record_checksum(uint64_t before, const void *from, size_t bytes);
 
-/* Is this a head, or a data block, that is whole and says nothing that can't be? */
-bool mp_record_head_is_sound(const struct mp_record_head *head);
+/* What of the head holds now. NULL if this is no head, or a damaged one. */
+const struct mp_record_changing *mp_record_head_now(const struct mp_record_head *head);
+
+/* Is this a data block that is whole and says nothing that can't be? */
 bool mp_record_block_is_sound(const struct mp_record_block *block);
 
-/* The part of a sound head that holds. NULL: both are damaged. */
-const struct mp_record_changing *
-mp_record_head_changing(const struct mp_record_head *head);
-
 /* How blocks get into the file and out of it: a whole block from or to offset slot *
- * MP_RECORD_BLOCK_BYTES. They return 0 or an errno, and of a block that can't be had in
- * full an errno too; they retry EINTR and short transfers themselves. */
+ * MP_RECORD_BLOCK_BYTES. They return 0 or an errno, EBADMSG for a block that the file
+ * ends before or within, and retry EINTR and short transfers themselves. */
 struct mp_record_io {
     void *context;
     int (*read)(void *context, uint32_t slot, void *block);

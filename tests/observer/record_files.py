@@ -1,4 +1,4 @@
-"""Files as the observer writes them, made of given samples: what readers are tested with.
+"""Files as the observer writes them, of given samples: what readers are tested with.
 
     record_files.write(folder, [(0, 50 << 20), (1, 51 << 20)], pid=7, state="exited")
 
@@ -22,7 +22,7 @@ CAUSES = {None: 0, "out of memory": 1}
 
 
 def checksum(raw):
-    return int.from_bytes(raw, "little") % (2**64 - 59)
+    return int.from_bytes(raw, "big") % (2**64 - 59)
 
 
 def sealed(raw, at=0):
@@ -132,9 +132,17 @@ def block(
     wall = started + written if wall is None else wall
     shared = samples[-1][2]
     total = sum(all_pages)
+    kept = b"".join(
+        struct.pack(
+            "<III",
+            *(time_, min(page, UNKNOWN_32)),
+            UNKNOWN_32 if shared is None else shared // page_bytes,
+        )
+        for time_, page, (_, _, shared) in zip(times, pages, samples, strict=True)
+    )
     raw = struct.pack(
-        "<QQQQIIQQIIqII8I",
-        *(0, number, first, last, level, len(samples), low, high),
+        "<QQQQQIIQQIIqII8I",
+        *(0, checksum(kept), number, first, last, level, len(samples), low, high),
         *(times[pages.index(low)], times[pages.index(high)], ns[0], scale, 0),
         *(number for quarter in quarters for number in quarter),
     )
@@ -147,17 +155,14 @@ def block(
         ns[-1],
     )
     raw += struct.pack(
-        "<qq11QII200x",
+        "<qq11QII192x",
         *(int((clock + written) * 1e9), int(wall * 1e9)),
         max(rss for _, rss, _ in everything) if peak is None else peak,
         *map(known, (swap, pss, uss, cgroup_memory, memory_limit, oom_kills, status)),
         *map(known, (short_lived, short_lived_peak, missed)),
         *(STATES[state], CAUSES[cause]),
     )
-    for time_, page, (_, _, shared) in zip(times, pages, samples, strict=True):
-        shared = UNKNOWN_32 if shared is None else shared // page_bytes
-        raw += struct.pack("<III", time_, min(page, UNKNOWN_32), shared)
-    return sealed(raw.ljust(BLOCK, b"\0"))
+    return (sealed(raw) + kept).ljust(BLOCK, b"\0")
 
 
 HEAD_FACTS = (
@@ -172,7 +177,7 @@ def write(folder, samples, *, pid=4242, clock=100.0, started=None, **facts):
     *samples* are (seconds since the process started, RSS, shared part) in bytes, oldest
     first; the third may be missing. *started* is the date of the start; all other facts
     are those of head() and block(), memory in bytes, None where not known. state is
-    "exited" with status 0 if nothing is said. At most 76 500 samples: nothing is merged.
+    "exited" with status 0 if nothing is said. At most 76 500 samples: none are merged.
     """
     if started is None:
         started = time.time() - (samples[-1][0] if samples else 0)
