@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from memprobe._cli.text import command_text
+from memprobe._cli.text import command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ def write_csv(records: "Iterable[Record]", out: "TextIO") -> None:
     out.write("pid,command,started,seconds,rss_bytes,shared_bytes\n")
     for record in records:
         start = record.started
-        command = command_text(record).replace('"', '""')
-        which = f'{record.pid},"{command}",{iso_date(start)}'
-        out.writelines(
-            f"{which},{time - start:.6f},{rss},{'' if shared is None else shared}\n"
-            for time, rss, shared in record.samples()
-        )
+        command = command_line(record).replace('"', '""')
+        which = f'{record.pid},"{command}",{iso_date(start) or ""}'
+        for time, rss, shared in record.samples():
+            start = time if start is None else start
+            line = f"{which},{time - start:.6f},{rss},"
+            out.write(f"{line}\n" if shared is None else f"{line}{shared}\n")
 
 
 def iso_date(seconds: "float | None") -> "str | None":

@@ -38,11 +38,27 @@ def rss_of(sample: "Sample") -> int:
     return sample[1]
 
 
-def total(records: "Iterable[Record]") -> "Iterator[Sample]":
-    """Add up the RSS of processes over time, pages that they share once.
+class SharedOnce:
+    """Adds up the RSS of processes, pages that they share once.
 
-    That is the sum of RSS less its shared part, and the largest shared part. Their
-    files are read side by side, each while its process lived.
+    That is the sum of RSS less its shared part, and the largest shared part.
+    """
+
+    def __init__(self) -> None:
+        self._own = self._shared = 0
+
+    def add(self, rss: int, shared: "int | None") -> None:
+        self._own += rss - (shared or 0)
+        self._shared = max(self._shared, shared or 0)
+
+    def total(self) -> int:
+        return self._own + self._shared
+
+
+def total(records: "Iterable[Record]") -> "Iterator[Sample]":
+    """Add up the RSS of processes over time, as SharedOnce does.
+
+    Their files are read side by side, each while its process lived.
     """
     own: dict[int, int] = {}
     shared: dict[int, int] = {}
@@ -62,8 +78,8 @@ def total(records: "Iterable[Record]") -> "Iterator[Sample]":
 
 def _changes(number: int, record: "Record") -> "Iterator[tuple[float, int, int, int]]":
     # merge() asks each for its first at once: no file is opened for that.
-    yield record.started, number, 0, 0
-    time = record.started
+    time = record.started or 0.0
+    yield time, number, 0, 0
     for time, rss, shared in record.samples():
         yield time, number, rss - (shared or 0), shared or 0
     if record.state != "running":

@@ -3,10 +3,11 @@
 import signal
 import time
 from collections import defaultdict
+from typing import NamedTuple
 
 from memprobe._cli.chart import ASCII
 from memprobe._cli.output import BLOCKS
-from memprobe._cli.series import columns
+from memprobe._cli.series import SharedOnce, columns, rss_of
 from memprobe._cli.text import command_text, cut, printable, width_of
 from memprobe._cli.units import (
     date_text,
@@ -18,7 +19,7 @@ from memprobe._cli.units import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from memprobe._record_file import Record
@@ -29,6 +30,7 @@ _COMMAND = range(8, 60)  # columns: at least and at most
 _CHART = range(6, 30)
 _INDENT = 2
 _DEEPEST = 4  # levels of a family that are indented
+_NEVER = 365 * 86400  # seconds that nobody would foresee
 
 
 def _short_date(seconds: "float | None") -> str:
@@ -69,10 +71,15 @@ _DISPENSABLE = (
 class Row:
     """What the table says of a process. It keeps little of the record."""
 
+    __slots__ = ("cgroup", "depth", "family", "living", "shape", "unlisted", "values")
+
     def __init__(self, record: "Record") -> None:
-        self.record = record
         self.living = record.state in LIVING
-        self.depth = 0
+        self.family = (record.host, record.boot)
+        self.depth = 0  # in the family
+        self.unlisted = (record.short_lived or 0, record.missed or 0)
+        self.cgroup = cgroup_of(record)
+        self.shape = _shape(record)
         self.values: dict[str, Any] = {
             "pid": record.pid,
             "parent": record.parent,
@@ -99,6 +106,53 @@ class Row:
         if name == "command":
             return " " * _INDENT * min(self.depth, _DEEPEST) + text
         return text
+
+
+def _shape(record: "Record") -> bytes:
+    """Return RSS over time in steps of one character's smallest part."""
+    highs = [(time, high) for time, _, high in record.spread(_CHART[-1])]
+    highest = max(map(rss_of, highs), default=0)
+    if highest == 0:
+        return b""
+    return bytes(-(-8 * high // highest) for high in columns(highs, _CHART[-1]))
+
+
+class Cgroup(NamedTuple):
+    """What the cgroup of a process used at a date, and its limit, in bytes."""
+
+    date: float
+    used: int
+    limit: int
+    growth_per_hour: "float | None"
+
+    def text(self) -> str:
+        share = f"{self.used / self.limit:.0%}"
+        text = f"memory limit: {size_text(self.used)} of {size_text(self.limit)} ({share})"
+        growth = self.growth_per_hour or 0
+        seconds = (self.limit - self.used) / growth * 3600 if growth > 0 else _NEVER
+        if 0 < seconds < _NEVER:
+            text += f", full in {duration_text(seconds)} at {growth_text(growth)}/h"
+        return text
+
+
+def date_of(record: "Record") -> float:
+    """Return when the newest of a record was written."""
+    return record.recorded_until or record.last_seen or time.time()
+
+
+def newest(one: "Cgroup | None", other: Cgroup) -> Cgroup:
+    return other if one is None or other.date >= one.date else one
+
+
+def cgroup_of(record: "Record") -> "Cgroup | None":
+    if record.cgroup_memory is None or not record.memory_limit:
+        return None
+    return Cgroup(
+        date_of(record),
+        record.cgroup_memory,
+        record.memory_limit,
+        record.cgroup_growth_per_hour,
+    )
 
 
 def state_text(record: "Record") -> str:
@@ -156,7 +210,7 @@ def _sorted(rows: "list[Row]", name: str) -> "list[Row]":
 
 def _families(rows: "list[Row]") -> "list[Row]":
     """Return the living and then the others, children below their parents."""
-    rows = _sorted(sorted(rows, key=lambda row: row.values["started"]), "last")
+    rows = _sorted(sorted(rows, key=_age), "last")
     ordered = []
     for living in (True, False):
         children = defaultdict(list)
@@ -177,13 +231,16 @@ def _parents(rows: "list[Row]") -> "dict[int, int]":
     """Return which row is whose parent, by their ids: it started before its child."""
     newest: dict[object, int] = {}
     parents = {}
-    for row in sorted(rows, key=lambda row: (row.record.started or 0, row.record.pid)):
-        record = row.record
-        parent = newest.get((record.host, record.boot, record.parent))
+    for row in sorted(rows, key=_age):
+        parent = newest.get((row.family, row.values["parent"]))
         if parent is not None:
             parents[id(row)] = parent
-        newest[record.host, record.boot, record.pid] = id(row)
+        newest[row.family, row.values["pid"]] = id(row)
     return parents
+
+
+def _age(row: Row) -> "tuple[float, int]":
+    return row.values["started"] or 0.0, row.values["pid"]
 
 
 def _grid(rows: "list[Row]", width: int, blocks: bool) -> "list[str]":
@@ -225,31 +282,42 @@ def _cell(name: str, text: str, width: int, blocks: bool) -> str:
     return text + space if name in _LEFT else space + text
 
 
-def _sparkline(shape: "list[int]", width: int, blocks: bool) -> str:
+def _sparkline(shape: bytes, width: int, blocks: bool) -> str:
     """Draw RSS over time in one line, from 0 to its highest."""
-    levels = (BLOCKS[:9] if blocks else ASCII[:4])[1:]
-    highest = max(shape, default=0)
-    if highest == 0:
+    if not shape:
         return ""
-    return "".join(
-        levels[max(0, -(-rss * len(levels) // highest) - 1)]
-        for rss in columns(list(enumerate(shape)), width)
-    )
+    levels = BLOCKS[:9] if blocks else "".join(c * 3 for c in ASCII[:4])[2:]
+    return "".join(levels[high] for high in columns(list(enumerate(shape)), width))
 
 
 def _summary(rows: "list[Row]") -> "list[str]":
-    """Return what is to be said of all together."""
+    """Return what is to be said of all together, and isn't in a line of the table."""
     lines = []
-    living = [row.record for row in rows if row.living]
-    ended = len(rows) - len(living)
-    if len(rows) > 1:
-        text = f"{ended} ended"
-        if living:
-            sum_of_them = size_text(total_of(living))
-            text = f"{len(living)} running, {sum_of_them} in all" + f"; {text}" * (ended > 0)
-        lines.append(text)
-    short_lived = sum(row.record.short_lived or 0 for row in rows)
-    missed = sum(row.record.missed or 0 for row in rows)
+    living = [row for row in rows if row.living]
+    ended = f"{len(rows) - len(living)} ended"
+    if living:
+        text = f"{len(living)} running, {size_text(_total(living))} in all"
+        lines.append(text if len(living) == len(rows) else f"{text}; {ended}")
+    elif len(rows) > 1:
+        lines.append(ended)
+    short_lived, missed = map(sum, zip(*(row.unlisted for row in rows), strict=True))
     if short_lived or missed:
         lines.append(f"not listed: {short_lived} short-lived, {missed} missed")
-    return lines + memory_limits(living or [row.record for row in rows])
+    limits: dict[object, Cgroup] = {}
+    for row in living or rows:
+        cgroup = row.cgroup
+        if cgroup is not None:
+            key = row.family, cgroup.limit
+            limits[key] = newest(limits.get(key), cgroup)
+    return lines + [cgroup.text() for cgroup in limits.values()]
+
+
+def _total(rows: "list[Row]") -> int:
+    """Add up RSS, pages that processes share once; PSS where it is known of all."""
+    if all(row.values["pss"] is not None for row in rows):
+        return sum(row.values["pss"] for row in rows)
+    sums: dict[object, SharedOnce] = {}
+    for row in rows:
+        one = sums.setdefault(row.family, SharedOnce())
+        one.add(row.values["last"] or 0, row.values["shared"])
+    return sum(one.total() for one in sums.values())

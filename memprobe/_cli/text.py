@@ -48,6 +48,11 @@ def cut(text: str, width: int, blocks: bool) -> str:
     return (text + ("…" if blocks else "~"))[: max(width, 0)]
 
 
+def command_line(record: "Record") -> str:
+    """Return the whole first command line."""
+    return printable(" ".join(record.command))
+
+
 def command_text(record: "Record") -> str:
     """Return what runs, by its last title: without interpreter and folders."""
     return printable(" ".join(_words(record.title or record.command)))
