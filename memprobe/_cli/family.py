@@ -1,18 +1,18 @@
 """A family of processes that `run` or `watch` observes, and where its files lie."""
 
+# What is imported here delays the first look.
 import os
 import sys
 import time
-from contextlib import suppress
 
-from memprobe._record_file import NotARecord, names, read
-from memprobe._recorder import KEEP, Observer, start_observer
+from memprobe._recorder import KEEP, start_observer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from memprobe._record_file import Record
+    from memprobe._recorder import Observer
 
 
 class Family:
@@ -48,16 +48,19 @@ class Family:
 
     def records(self) -> "list[Record]":
         """Read what is known of each process, the oldest first."""
+        from memprobe._record_file import NotARecord, names, read
+
         records: list[Record] = []
         if self._observer is None or self._folder is None:
             return records
-        with suppress(OSError):
-            for name in names(self._folder):
-                path = os.path.join(self._folder, name)
-                # There may be others, of an earlier day; or one removed since.
-                with suppress(OSError, NotARecord):
-                    if os.stat(path).st_mtime >= self._since:
-                        records.append(read(path))
+        for name in names(self._folder):
+            path = os.path.join(self._folder, name)
+            try:
+                # There may be others, of an earlier day.
+                if os.stat(path).st_mtime >= self._since:
+                    records.append(read(path))
+            except (OSError, NotARecord):
+                continue  # removed since, or yet to be written
         return records if self.directory is None else self._own(records)
 
     def _own(self, records: "list[Record]") -> "list[Record]":
@@ -84,30 +87,35 @@ class Family:
     def end(self, status: "int | None" = None) -> "list[Record]":
         """End the observation, and return what is known.
 
-        *status* is how the first process has ended, which our child is, and is yet to
-        be reaped. In a folder that stays the observer goes on if others live.
+        *status* is how the first process has ended, our child, which is yet to be
+        reaped. In a folder that stays the observer goes on if others live.
         """
+        records: list[Record] = []
         if self._observer is None:
-            return []
+            return records
         try:
             if status is not None:
                 self._observer.ended(self._main, status)
-                if self.directory is not None:
-                    self._observer.look()
-                    records = self.records()
-                    if any(lives_on(record) for record in records):
-                        return records
-            self._observer.stop()
+            self._observer.look()
+            # While it observes: those that live on are running, no more can be said.
+            records = self.records()
+            if self.directory is None or not any(map(lives_on, records)):
+                self._observer.stop()
         except OSError as error:
             self.problem = f"not all was observed: {error}"
-        return self.records()
+            records = records or self.records()
+        return records
 
     def close(self) -> None:
-        if self.directory is None and self._folder is not None:
-            with suppress(OSError):
-                for name in os.listdir(self._folder):
-                    os.unlink(os.path.join(self._folder, name))
-                os.rmdir(self._folder)
+        """Remove what isn't to stay."""
+        if self.directory is not None or self._folder is None:
+            return
+        try:
+            for name in os.listdir(self._folder):
+                os.unlink(os.path.join(self._folder, name))
+            os.rmdir(self._folder)
+        except OSError:
+            pass  # the observer has done it
 
 
 def lives_on(record: "Record") -> bool:

@@ -36,14 +36,16 @@ class Child:
         """Start it. Raises OSError if that can't be done."""
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
         # With SIGCHLD ignored nothing would be left of the program to be waited for.
-        children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        children = signal.signal(signal.SIGCHLD, self._note_end)
         _hold_low_descriptors()
         self._rss = rss()
         failure, fail = os.pipe()
+        self.began = self.ended = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                signal.signal(signal.SIGCHLD, children)
+                # None: a handler that isn't Python's, which doesn't survive exec.
+                signal.signal(signal.SIGCHLD, children or signal.SIG_DFL)
                 self._become(file, argv, environment)
             except OSError as error:
                 os.write(fail, b"%d" % (error.errno or 0))
@@ -57,6 +59,11 @@ class Child:
             raise OSError(int(reason), os.strerror(int(reason)), file)
         self._guard = self._waker = 0
         self._life = -1
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+    def _note_end(self, *_: object) -> None:
+        """Until wait() is called, its caller has other things to do."""
+        self.ended = time.monotonic()
 
     def _become(
         self, file: str, argv: "list[str]", environment: "dict[bytes, bytes]"
@@ -112,12 +119,17 @@ class Child:
 
         Meanwhile signals are passed on, and where the program stops this process does.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+        status = self._look()
+        if status is not None:
+            return status
         self._renew_guard()
         while True:
             number, by_process, sender = _next_signal()
             if number == signal.SIGCHLD:
                 status = self._look()
                 if status is not None:
+                    self.ended = time.monotonic()
                     return status
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from memprobe._cli.series import Sample
     from memprobe._record_file import Record
 
-# Lines that a chart has at least; that a table has, where there are more processes.
+# Lines that each has at the least, if it is there.
+DUMP = 5
+TABLE = 7
 CHART = 7
-TABLE = 9
 
 
 def tell(
@@ -46,14 +47,12 @@ def tell(
                 write_csv(records, out)
 
 
-def others(
-    records: "Sequence[Record]", main: "Record | None", family: "Family"
-) -> "list[str]":
-    """Return what is to be said of processes that have no line of their own."""
+def others(records: "Sequence[Record]", family: "Family") -> "list[str]":
+    """Return what is to be said of who isn't in the table, of who lives on, of faults."""
     lines = []
-    if main is not None and len(records) == 1 and (main.short_lived or main.missed):
-        # As the table says it.
-        short_lived, missed = main.short_lived or 0, main.missed or 0
+    short_lived = sum(record.short_lived or 0 for record in records)
+    missed = sum(record.missed or 0 for record in records)
+    if short_lived or missed:
         lines.append(f"- not listed: {short_lived} short-lived, {missed} missed.")
     living = [record.pid for record in records if lives_on(record)]
     if living:
@@ -84,11 +83,15 @@ def _report(
     lines = [f"memprobe: {title}", *figures]
     below: list[str] = []
     if len(records) > 1:
-        rows = max(height - len(lines) - CHART - 4, TABLE)
-        below = table(map(Row, records), width, blocks=blocks, height=rows)
-    room = height - len(lines) - len(below)
+        rows = max(height - len(lines) - DUMP - 1 - CHART, TABLE)
+        below = table(
+            map(Row, records), width, blocks=blocks, height=rows, summary=False
+        )
+        part = "█" if blocks else "#"
+        below.append(f"all of them, pages that they share once; {part} is {main.pid}")
+    room = height - len(lines) - len(below) - CHART
     if main is not None:
-        most = min(max(room - CHART - 1, 3), 10) if samples is None else samples
+        most = min(max(room - 2, 3), 10) if samples is None else samples
         lines[1:1] = _dump(main, most)
     lines = [cut(printable(line), width, blocks) for line in lines]
     room = min(max(height - len(lines) - len(below), CHART), 14)
@@ -123,7 +126,7 @@ def _chart(
     """Draw the sum of all; where that isn't the same, the main process in it."""
     start, end = span
     whole = thinned(total(records), start, end)
-    if not whole:
+    if len(whole) < 3:
         return []
     inner: list[Sample] = []
     if main is not None and len(records) > 1:

@@ -38,7 +38,7 @@ def main(words: "list[str]") -> None:
         opt.wrong("run", "there is nothing to run")
     opt.check_outputs(options.csv, options.plot, options.record)
     file, argv = command(words)
-    start, start_clock = time.time(), time.monotonic()
+    start = time.time()
     try:
         child = Child(file, argv, environment())
     except OSError as error:
@@ -56,15 +56,15 @@ def main(words: "list[str]") -> None:
     from memprobe._cli import report
 
     status = child.wait()
-    seconds = time.monotonic() - start_clock
     records = family.end(status)
     peak = child.reap()
     child.unblock()
     try:
         main = next((record for record in records if record.pid == child.pid), None)
         figures = [
-            *_figures(main, peak, seconds, status),
-            *report.others(records, main, family),
+            *_figures(main, peak, child.ended - child.began),
+            *([_outcome(main, status)] if len(records) < 2 else []),
+            *report.others(records, family),
         ]
         report.tell(" ".join(words), main, records, figures, options, start)
     except Exception as error:
@@ -75,26 +75,26 @@ def main(words: "list[str]") -> None:
 
 
 def _figures(
-    main: "Record | None", peak: "int | None", seconds: float, status: int
+    main: "Record | None", peak: "int | None", seconds: float
 ) -> "list[str]":
-    """Return what is known of the program besides its samples."""
-    from memprobe._cli.table import death_text
     from memprobe._cli.units import duration_text
     from memprobe._memprobe import humanbytes
 
-    figures = []
     known = [peak]
     if main is not None:
-        # Another command line is that of another program, whose peak it isn't.
+        # Another command line is that of another program, whose peak it may not be.
         known = [main.peak, main.max, peak if main.title is None else None]
-    known = [value for value in known if value is not None]
-    if known:
-        figures.append(f"- rss (peak): {humanbytes(max(known))}.")
-    figures.append(f"- duration: {duration_text(seconds)}.")
+    highest = max((value for value in known if value is not None), default=None)
+    text = "not known, it ended too soon" if highest is None else humanbytes(highest)
+    return [f"- rss (peak): {text}.", f"- duration: {duration_text(seconds)}."]
+
+
+def _outcome(main: "Record | None", status: int) -> str:
+    from memprobe._cli.table import death_text
+
     if os.WIFSIGNALED(status):
         outcome = (main and main.cause) or death_text(os.WTERMSIG(status))
     else:
         code = os.WEXITSTATUS(status)
         outcome = f"exited (status {code})" if code else "exited"
-    figures.append(f"- outcome: {outcome}.")
-    return figures
+    return f"- outcome: {outcome}."

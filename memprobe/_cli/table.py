@@ -186,6 +186,7 @@ def table(
     blocks: bool,
     height: "int | None" = None,
     sort: "str | None" = None,
+    summary: bool = True,
 ) -> "list[str]":
     """Return lines of at most *width* columns, *height* lines at most; totals are last.
 
@@ -193,7 +194,7 @@ def table(
     indented; or all in the order of a column.
     """
     rows = list(rows)
-    below = _summary(rows)
+    below = _summary(rows) if summary else []
     rows = _sorted(rows, sort) if sort else _families(rows)
     if height is not None and 1 + len(rows) + len(below) > height:
         kept = max(height - len(below) - 2, 1)
