@@ -30,7 +30,7 @@ def chart(
     that was. There are at most *height* lines; without *blocks* they are ASCII. There
     are none if there is nothing to draw or no room for it.
     """
-    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = (
+    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = list(
         BLOCKS[:-1] if blocks else ASCII
     )
     peak = max(peak or 0, max(map(rss_of, samples), default=0))
@@ -63,7 +63,9 @@ def chart(
         elif row == top + 1 > known:
             bars = _marked(label, heights.index(highest), room, mark)
         else:
-            bars = "".join(fills[min(max(h - (row - 1) * full, 0), full)] for h in heights)
+            bars = "".join(
+                fills[min(max(h - (row - 1) * full, 0), full)] for h in heights
+            )
         tick = labels.get(row, "")
         axis = y_tick if tick else y_axis
         lines.append(f"{tick:>{margin - 1}} {axis}{bars}".rstrip())
@@ -78,7 +80,11 @@ def _marked(label: str, column: int, room: int, mark: str) -> str:
     right = " " * column + f"{mark} {label}"
     if len(right) <= room:
         return right
-    return f"{label} {mark}".rjust(column + 1) if column > len(label) else " " * column + mark
+    return (
+        f"{label} {mark}".rjust(column + 1)
+        if column > len(label)
+        else " " * column + mark
+    )
 
 
 def _dashed(label: str, room: int, dash: str) -> str:
