@@ -32,7 +32,7 @@ def chart(
     are none if there is nothing to draw or no room for it. *inner* is a part of the
     samples, of the same time: the rest of each column is drawn lighter.
     """
-    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = (
+    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = list(
         BLOCKS[:-1] if blocks else ASCII
     )
     lighter = "░" if blocks else "."
@@ -89,7 +89,11 @@ def _marked(label: str, column: int, room: int, mark: str) -> str:
     right = " " * column + f"{mark} {label}"
     if len(right) <= room:
         return right
-    return f"{label} {mark}".rjust(column + 1) if column > len(label) else " " * column + mark
+    return (
+        f"{label} {mark}".rjust(column + 1)
+        if column > len(label)
+        else " " * column + mark
+    )
 
 
 def _dashed(label: str, room: int, dash: str) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from memprobe._cli.series import samples_of
 from memprobe._cli.text import command_line
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ def write_csv(records: "Iterable[Record]", out: "TextIO") -> None:
         start = record.started
         command = command_line(record).replace('"', '""')
         which = f'{record.pid},"{command}",{iso_date(start) or ""}'
-        for time, rss, shared in record.samples():
+        for time, rss, shared in samples_of(record):
             start = time if start is None else start
             line = f"{which},{time - start:.6f},{rss},"
             out.write(f"{line}\n" if shared is None else f"{line}{shared}\n")

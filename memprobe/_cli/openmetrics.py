@@ -106,7 +106,7 @@ def families(
     ]
 
 
-def lines(families: "Iterable[Family]") -> "Iterator[str]":
+def lines_of(families: "Iterable[Family]") -> "Iterator[str]":
     """Return the text of the metrics, with line ends."""
     for name, kind, text, samples in families:
         yield f"# TYPE {name} {kind}\n"

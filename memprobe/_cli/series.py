@@ -1,7 +1,8 @@
 """RSS over time as few points: of one process, and of a family."""
 
 import heapq
-from itertools import groupby
+from contextlib import suppress
+from itertools import chain, groupby
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +33,22 @@ def thinned(
             | ({part[0]} if not kept else set())
         )
     return kept
+
+
+def dated(record: "Record") -> "list[Sample]":
+    """Return the RSS of a process over time, thinned: dates and bytes."""
+    samples = samples_of(record)
+    first = next(samples, None)
+    if first is None:
+        return []
+    plain = ((date, rss) for date, rss, _ in chain([first], samples))
+    return thinned(plain, first[0], first[0] + record.seconds)
+
+
+def samples_of(record: "Record") -> "Iterator[tuple[float, int, int | None]]":
+    """Yield the samples of a record; no more of them if its file is gone by now."""
+    with suppress(FileNotFoundError, ValueError):
+        yield from record.samples()
 
 
 def rss_of(sample: "Sample") -> int:
@@ -80,7 +97,7 @@ def _changes(number: int, record: "Record") -> "Iterator[tuple[float, int, int, 
     # merge() asks each for its first at once: no file is opened for that.
     time = record.started or 0.0
     yield time, number, 0, 0
-    for time, rss, shared in record.samples():
+    for time, rss, shared in samples_of(record):
         yield time, number, rss - (shared or 0), shared or 0
     if record.state != "running":
         yield max(time, record.ended or time), number, 0, 0

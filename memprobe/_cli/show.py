@@ -1,25 +1,33 @@
 """``memprobe show``: what the recorder's files say."""
 
-import heapq
 import os
 import sys
 import time
+from contextlib import suppress
 
 from memprobe._cli.chart import chart
 from memprobe._cli.csv import iso_date, write_csv
 from memprobe._cli.openmetrics import families, lines_of
 from memprobe._cli.output import Terminal, say, standard_output, writing
-from memprobe._cli.series import thinned, total
-from memprobe._cli.table import LIVING, Row, cgroup_of, state_text, table, unlisted_text
+from memprobe._cli.series import dated, thinned, total
+from memprobe._cli.table import (
+    LIVING,
+    Row,
+    cgroup_of,
+    date_of,
+    state_text,
+    table,
+    unlisted_text,
+)
 from memprobe._cli.text import command_line, command_text, cut, name_of, printable
-from memprobe._cli.units import date_text, duration_text, growth_text, size_text
+from memprobe._cli.units import date_text, duration_text, growth_text
 from memprobe._memprobe import humanbytes
-from memprobe._record_file import NotARecord, Record, names, read
+from memprobe._record_file import NotWrittenYet, Record, names, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any, TextIO
 
     from memprobe._cli.series import Sample
@@ -30,9 +38,9 @@ LINES = 23  # that one file takes: a terminal of 24, and its prompt
 NAMED = 10  # processes in a picture
 
 KEYS = (
-    "pid parent command title user host state status signal cause started ended seconds "
-    "interval count first last min max mean peak shared swap growth_per_hour memory_limit "
-    "cgroup_memory oom_kills recorded_until"
+    "pid parent command title user host state status signal cause started ended "
+    "seconds interval count first last min max mean peak shared swap growth_per_hour "
+    "memory_limit cgroup_memory oom_kills recorded_until"
 ).split()
 
 
@@ -57,9 +65,14 @@ def show(options: "argparse.Namespace") -> bool:
         with writing(options.csv) as out:
             write_csv(records(), out)
     if options.plot is not None:
-        _plot(options.plot, list(records()))
+        draw(options.plot, list(records()))
     if options.openmetrics:
-        _write_metrics(records(), options.per_process, options.output)
+        metrics = families(records(), per_process=options.per_process)
+        if options.output is None:
+            with standard_output() as out:
+                out.writelines(lines_of(metrics))
+        else:
+            _replace(options.output, lines_of(metrics))
     elif options.json:
         with standard_output() as out:
             _print_json(records(), out)
@@ -101,13 +114,17 @@ def follow(
             seen[record.path] = record, row
         room = Terminal(out)
         rows = [row for _, row in seen.values() if row.living or not running]
-        height = room.height and room.height - 1 - len(problems)
+        height = None if room.height is None else room.height - 1 - len(problems)
         if _is_one(paths):
-            lines = [line for record, _ in seen.values() for line in one_file(record, room)]
+            lines = [
+                line for record, _ in seen.values() for line in one_file(record, room)
+            ]
         else:
-            lines = table(rows, room.width, blocks=room.blocks, height=height, sort=sort)
+            lines = table(
+                rows, room.width, blocks=room.blocks, height=height, sort=sort
+            )
         lines += [cut(f"memprobe: {one}", room.width, room.blocks) for one in problems]
-        if room.redraws:
+        if room.redraws and room.height is not None:
             lines = [f"{line}\x1b[K" for line in lines[: room.height - 1]]
             out.write("\x1b[H" + "\n".join(lines) + "\n\x1b[J")
         else:
@@ -131,11 +148,12 @@ def read_all(
         try:
             if record is None or record.state in LIVING:
                 record = read(path, record)
-        except FileNotFoundError as error:
-            if not in_folder:  # else it was removed since
-                complain(_problem(path, error))
         except (OSError, ValueError) as error:
-            complain(_problem(path, error))
+            # In a folder files come and go.
+            if not (
+                in_folder and isinstance(error, (FileNotFoundError, NotWrittenYet))
+            ):
+                complain(_problem(path, error))
         else:
             yield record
 
@@ -192,24 +210,99 @@ def as_json(record: "Record") -> "dict[str, Any]":
     return process
 
 
-def _write_metrics(
-    records: "Iterable[Record]", per_process: bool, path: "str | None"
-) -> None:
-    lines = lines_of(families(records, per_process=per_process))
-    if path is None:
-        with standard_output() as out:
-            out.writelines(lines)
-        return
-    # Whoever reads it meanwhile finds the old one or the new one, whole.
+def _replace(path: str, lines: "Iterator[str]") -> None:
+    """Write a file so that whoever reads it finds the old one or the new one, whole."""
     path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        sys.exit(f"memprobe: cannot write {path!r}: not a regular file")
     new = f"{path}.{os.getpid()}.tmp"
-    with writing(new) as out:
-        out.writelines(lines)
-    ...
+    try:
+        with writing(new) as out:
+            out.writelines(lines)
+        os.replace(new, path)
+    except OSError as error:
+        sys.exit(f"memprobe: cannot write {path!r}: {error.strerror}")
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(new)
 
 
 def one_file(record: "Record", room: Terminal) -> "list[str]":
     """Return figures and chart of one process, as lines that fit a terminal."""
-    lines = [cut(line, room.width, room.blocks) for line in _figures(record)]
-    span = record.seconds
-    samples = [(t, rss) for t, rss, _ in record.samples()]
+    figures = [cut(line, room.width, room.blocks) for line in _figures(record)]
+    samples = dated(record)
+    start = samples[0][0] if samples else 0.0
+    lines = chart(
+        [(date - start, rss) for date, rss in samples],
+        room.width,
+        blocks=room.blocks,
+        height=LINES - 1 - len(figures),
+        peak=record.peak,
+    )
+    return [*figures, "", *lines] if lines else figures
+
+
+def _figures(record: "Record") -> "list[str]":
+    user, host = printable(record.user or "?"), printable(record.host or "?")
+    time = date_text(record.started) or "?"
+    if record.ended is not None:
+        time += f" to {date_text(record.ended)}"
+    lines = {
+        "started as": command_line(record) if record.title else "",
+        "state": state_text(record),
+        "process": f"{record.pid}, parent {record.parent}, user {user}, host {host}",
+        "time": f"{time}, {duration_text(record.seconds)}",
+        "samples": f"{record.count}, one every {duration_text(record.interval)}",
+        "rss": _sizes(record, "first last peak"),
+        "rss (samples)": _sizes(record, "min mean max"),
+        "of the last": _sizes(record, "shared swap pss uss"),
+        "growth": "",
+        "memory limit": "",
+        "not listed": unlisted_text(record.short_lived, record.missed),
+    }
+    if record.growth_per_hour is not None:
+        lines["growth"] = f"{growth_text(record.growth_per_hour)} an hour"
+    if (cgroup := cgroup_of(record)) is not None:
+        lines["memory limit"] = cgroup.text()
+    known = (f"- {name}: {text}." for name, text in lines.items() if text)
+    return [f"memprobe: {command_text(record)}", *known]
+
+
+def _sizes(record: "Record", names: str) -> str:
+    known = [
+        f"{name} {humanbytes(round(bytes))}"
+        for name in names.split()
+        if (bytes := getattr(record, name)) is not None
+    ]
+    return ", ".join(known)
+
+
+def draw(path: str, records: "list[Record]") -> None:
+    """Draw the largest by name, and what the others hold together."""
+    from memprobe._cli.picture import Series, plot
+
+    records.sort(key=lambda record: record.peak or 0, reverse=True)
+    named, others = records[:NAMED], records[NAMED:]
+    drawn: list[tuple[str, list[Sample], int | None]] = [
+        (f"{record.pid} {name_of(record)}", dated(record), record.peak)
+        for record in named
+    ]
+    if others:
+        start = min(date_of(record) - record.seconds for record in others)
+        end = max(map(date_of, others))
+        together = thinned(total(others), start, end)
+        drawn.append((f"{len(others)} others", together, None))
+    drawn = [line for line in drawn if line[1]]
+    if not drawn:
+        sys.exit(f"memprobe: cannot draw {path!r}: there are no samples")
+    zero = min(samples[0][0] for _, samples, _ in drawn)
+    series = [
+        Series(label, [(date - zero, rss) for date, rss in samples], peak)
+        for label, samples, peak in drawn
+    ]
+    title = series[0].label if len(series) == 1 else f"{len(records)} processes"
+    try:
+        plot(path, series, title)
+    except Exception as error:  # matplotlib, its fonts, its folders: anything
+        reason = str(error).partition("\n")[0] or repr(error)
+        sys.exit(f"memprobe: cannot draw {path!r}: {reason}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LIVING = ("running", "unknown")
 
-_COMMAND = range(8, 60)  # columns: at least and at most
+_COMMAND = range(16, 60)  # columns: at least and at most
 _CHART = range(6, 30)
 _INDENT = 2
 _DEEPEST = 4  # levels of a family that are indented
@@ -64,7 +64,8 @@ _IF_THEY_DIFFER = ["parent", "user", "host"]
 _ASCENDING = ["pid", "parent", "user", "host", "command", "state", "started", "ended"]
 # What a narrow terminal has no room for, the first to go first.
 _DISPENSABLE = (
-    "uss pss swap parent shared ended first started host user lasted growth/h state peak"
+    "uss pss swap parent shared ended first started host user lasted growth/h state "
+    "peak"
 ).split()
 
 
@@ -127,8 +128,8 @@ class Cgroup(NamedTuple):
 
     def text(self) -> str:
         share = f"{self.used / self.limit:.0%}"
-        text = f"memory limit: {size_text(self.used)} of {size_text(self.limit)} ({share})"
-        growth = self.growth_per_hour or 0
+        text = f"{size_text(self.used)} of {size_text(self.limit)} used ({share})"
+        growth = self.growth_per_hour or 0.0
         seconds = (self.limit - self.used) / growth * 3600 if growth > 0 else _NEVER
         if 0 < seconds < _NEVER:
             text += f", full in {duration_text(seconds)} at {growth_text(growth)}/h"
@@ -160,7 +161,7 @@ def state_text(record: "Record") -> str:
     if record.state == "running" and record.recorded_until is not None:
         return f"running (not recorded since {_short_date(record.recorded_until)})"
     if record.state == "unknown":
-        ago = max(time.time() - record.last_seen, 0)
+        ago = max(time.time() - (record.last_seen or 0.0), 0)
         return f"last seen {duration_text(ago)} ago"
     if record.state == "exited" and record.status:
         return f"exited (status {record.status})"
@@ -257,7 +258,7 @@ def _grid(rows: "list[Row]", width: int, blocks: bool) -> "list[str]":
     }
     command = widths.pop("command", 0)
     for name in _DISPENSABLE:
-        if _room(widths, width) >= _COMMAND[0] + 1 + _CHART[0]:
+        if _room(widths, width) > min(command, _COMMAND[0]) + _CHART[0]:
             break
         if widths.pop(name, None) is not None:
             names.remove(name)
@@ -301,16 +302,25 @@ def _summary(rows: "list[Row]") -> "list[str]":
         lines.append(text if len(living) == len(rows) else f"{text}; {ended}")
     elif len(rows) > 1:
         lines.append(ended)
-    short_lived, missed = map(sum, zip(*(row.unlisted for row in rows), strict=True))
-    if short_lived or missed:
-        lines.append(f"not listed: {short_lived} short-lived, {missed} missed")
+    unlisted = [
+        sum(counts) for counts in zip(*(row.unlisted for row in rows), strict=True)
+    ]
+    if text := unlisted_text(*unlisted):
+        lines.append(f"not listed: {text}")
     limits: dict[object, Cgroup] = {}
     for row in living or rows:
         cgroup = row.cgroup
         if cgroup is not None:
             key = row.family, cgroup.limit
             limits[key] = newest(limits.get(key), cgroup)
-    return lines + [cgroup.text() for cgroup in limits.values()]
+    return lines + [f"memory limit: {cgroup.text()}" for cgroup in limits.values()]
+
+
+def unlisted_text(short_lived: "int | None", missed: "int | None") -> str:
+    """Return what is said of processes that have no file, if there are any."""
+    if not short_lived and not missed:
+        return ""
+    return f"{short_lived or 0} short-lived processes, {missed or 0} missed"
 
 
 def _total(rows: "list[Row]") -> int:
