@@ -188,13 +188,10 @@ read_details(struct mp_member *member, int64_t now_ns)
     }
 }
 
-/* Makes the member's file if it is time. Returns 0 or an error of mp_recording_open. */
+/* Makes the member's file. Returns 0 or an error of mp_recording_open. */
 static int
 make_file(struct mp_member *member, int64_t now_ns)
 {
-    if (has_file(member) || !is_due(member, now_ns)) {
-        return 0;
-    }
     if (member->details_ns == 0) {
         read_details(member, now_ns);
     }
@@ -202,33 +199,32 @@ make_file(struct mp_member *member, int64_t now_ns)
                              member->started_ns, now_ns);
 }
 
-/* What is done each interval besides the samples. */
-static void
-care_for(struct mp_member *member, int64_t now_ns)
+/* Is an interval over? A look comes a little early or late. */
+static bool
+is_over(int64_t since_ns, int64_t now_ns)
 {
-    read_details(member, now_ns);
-    mp_recording_check(&member->recording);
-    if (member->recording.held) {
-        member->recording.held = false; /* it is asked again */
-    }
+    return now_ns - since_ns >= settings.interval_ns - fast_ns / 2;
 }
 
+/* Stores what the last look has read, and does what is done each interval. */
 static void
 store(struct mp_member *member, int64_t now_ns)
 {
     struct mp_record_summary summary;
-    if (now_ns - member->details_ns >= settings.interval_ns - fast_ns / 2) {
-        care_for(member, now_ns);
+    if (look_at_all || is_over(member->details_ns, now_ns)) {
+        read_details(member, now_ns);
+        mp_recording_check(&member->recording);
+        member->recording.held = false; /* its holder may have gone */
     }
-    if (!member->recording.held) {
-        (void)make_file(member, now_ns);
+    if (!has_file(member) && !member->recording.held && is_due(member, now_ns)) {
+        (void)make_file(member, now_ns); /* what keeps it from that stands in it */
     }
     member->stored = member->pages;
     member->store_ns = now_ns;
     if (!member->recording.held) {
         summarize(member, now_ns, &summary);
-        mp_recording_store(&member->recording, now_ns, member->pages, member->shared,
-                           &summary);
+        mp_recording_store(&member->recording, member->read_ns, member->pages,
+                           member->shared, &summary);
     }
 }
 
@@ -247,34 +243,39 @@ note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
     }
 }
 
-/* Looks at a member: reads its RSS, and stores it if it has moved or if it is time. */
-static void
-look(struct mp_member *member, int64_t now_ns)
+/* Looks at a member: reads its RSS. Returns whether that is to be stored. */
+static bool
+look(struct mp_member *member)
 {
     uint64_t pages, shared;
     int32_t status = 0;
     bool known;
+    int64_t now_ns = mp_process_clock_ns();
     int error = mp_process_read(&member->process, &pages, &shared);
     if (error == ESRCH || error == ENODATA) {
         if (mp_process_end(&member->process, &status, &known) != MP_PROCESS_LIVES) {
             note_end(member, now_ns, status, known);
-            return;
+            return false;
         }
     }
     bool hot = now_ns - member->started_ns < YOUNG_NS;
+    bool wanted = false;
     if (error == 0) {
         uint64_t bytes = pages * settings.machine.page_size;
         hot |= moved(member->pages, pages);
         member->pages = pages;
         member->shared = shared;
         member->peak = bytes > member->peak ? bytes : member->peak;
-        bool due = now_ns - member->store_ns >= settings.interval_ns - fast_ns / 2;
-        if (due || look_at_all || moved(member->stored, pages) ||
-            (!has_file(member) && is_due(member, now_ns))) {
-            store(member, now_ns);
+        member->read_ns = now_ns;
+        wanted = look_at_all || is_over(member->store_ns, now_ns) ||
+                 moved(member->stored, pages);
+        if (!wanted && !has_file(member)) {
+            wanted = bytes >= LARGE_BYTES && member->recording.error == 0 &&
+                     !member->recording.held;
         }
     }
     member->look_ns = next_on_grid(now_ns, hot ? fast_ns : look_ns);
+    return wanted;
 }
 
 /* Counts what was killed for want of memory since the last interval. */
@@ -393,13 +394,17 @@ pass(int64_t now_ns)
         counted_ns = now_ns;
         count_all_kills(now_ns);
     }
+    /* First all that is to be read at this moment; what takes longer comes after it. */
     for (size_t i = 0; i < family.count; i++) {
         struct mp_member *member = family.members[i];
-        if (!member->ended &&
-            (look_at_all || member->look_ns <= now_ns + fast_ns / 2)) {
-            look(member, now_ns);
-        }
+        bool due = look_at_all || member->look_ns <= now_ns + fast_ns / 2;
+        member->wanted = !member->ended && due && look(member);
         lives |= !member->ended;
+    }
+    for (size_t i = 0; i < family.count; i++) {
+        if (family.members[i]->wanted) {
+            store(family.members[i], now_ns);
+        }
     }
     finish_ended(now_ns);
     if (lives) {
@@ -578,9 +583,9 @@ listen(int64_t until_ns)
     char line[MP_TALK_LINE];
     int64_t now_ns = mp_process_clock_ns();
     do {
-        mp_talk_wait(until_ns - now_ns);
         int heard = 0;
-        while (!stopping && (heard = mp_talk_receive(line)) > 0) {
+        bool any = mp_talk_wait(until_ns - now_ns);
+        while (any && !stopping && (heard = mp_talk_receive(line)) > 0) {
             answer(line, mp_process_clock_ns());
         }
         if (!stopping && heard < 0 && (flags & TEMPORARY) != 0) {

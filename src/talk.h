@@ -3,6 +3,7 @@
 #ifndef MP_TALK_H
 #define MP_TALK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,8 +17,8 @@
  * current folder. */
 void mp_talk_start(void);
 
-/* Waits for a message, or so long. */
-void mp_talk_wait(int64_t ns);
+/* Waits for a message, or so long. Returns whether there is one, or an end. */
+bool mp_talk_wait(int64_t ns);
 
 /* Receives a message, a line without its end. Returns its length, 0 if there is none, or
  * -1 if there will be no more. */

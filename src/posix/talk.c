@@ -65,12 +65,12 @@ mp_talk_start(void)
     }
 }
 
-void
+bool
 mp_talk_wait(int64_t ns)
 {
     struct pollfd socket = {.fd = ended ? -1 : MP_TALK_SOCKET, .events = POLLIN};
     int milliseconds = (int)((ns + 999999) / 1000000);
-    (void)poll(&socket, 1, milliseconds); /* early or late, the clock is asked again */
+    return poll(&socket, 1, milliseconds) > 0; /* early or late: the clock is asked */
 }
 
 int
