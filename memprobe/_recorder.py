@@ -32,7 +32,9 @@ _audit, _close, _getpid, _open, _readlink = (
     os.open,
     getattr(os, "readlink", None),
 )
-_FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FOLDER_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
 
 # What a daemon, which leaves its parent's session, records by: interval, bound.
 _configured: "tuple[float, int]" = (1.0, KEEP)
@@ -130,7 +132,9 @@ def start_observer(
     """
     flags = (_WITH_PSS if pss else 0) | (_TEMPORARY if temporary else 0)
     bound = _NO_BOUND if keep is None else keep
-    folder = directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
+    folder = (
+        directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
+    )
     try:
         _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
         handle = _memprobe._start_observer(

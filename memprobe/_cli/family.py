@@ -28,15 +28,16 @@ class Family:
     ) -> None:
         """The files go into *directory*; without one into a folder that close() removes."""
         self.problem = ""
-        self.directory = directory
+        self.folder = directory or ""
+        self._stays = directory is not None
         self._main = pids[0]
         self._since = time.time() - 2  # files have coarse times
+        self._seen: dict[str, Record] = {}
         self._observer: Observer | None = None
-        self._folder = directory
         try:
-            self._folder = directory or _new_folder()
+            self.folder = directory or _new_folder()
             self._observer = start_observer(
-                self._folder,
+                self.folder,
                 pids,
                 interval,
                 keep=None if directory is None else KEEP,
@@ -44,24 +45,27 @@ class Family:
                 temporary=directory is None,
             )
         except OSError as error:
+            self.close()
+            self.folder = ""
             self.problem = f"not observed: {error}"
 
     def records(self) -> "list[Record]":
         """Read what is known of each process, the oldest first."""
         from memprobe._record_file import NotARecord, names, read
 
-        records: list[Record] = []
-        if self._observer is None or self._folder is None:
-            return records
-        for name in names(self._folder):
-            path = os.path.join(self._folder, name)
+        records = []
+        for name in names(self.folder) if self.folder else []:
+            path = os.path.join(self.folder, name)
             try:
-                # There may be others, of an earlier day.
-                if os.stat(path).st_mtime >= self._since:
-                    records.append(read(path))
+                record = self._seen.get(path)
+                if record is None and os.stat(path).st_mtime < self._since:
+                    continue  # of an earlier day
+                if record is None or record.state in {"running", "unknown"}:
+                    self._seen[path] = record = read(path, record)
             except (OSError, NotARecord):
                 continue  # removed since, or yet to be written
-        return records if self.directory is None else self._own(records)
+            records.append(record)
+        return self._own(records) if self._stays else records
 
     def _own(self, records: "list[Record]") -> "list[Record]":
         """Return what was recorded for us, and the descendants of these.
@@ -99,7 +103,8 @@ class Family:
             self._observer.look()
             # While it observes: those that live on are running, no more can be said.
             records = self.records()
-            if self.directory is None or not any(map(lives_on, records)):
+            lives_on = any(record.state == "running" for record in records)
+            if not self._stays or not lives_on:
                 self._observer.stop()
         except OSError as error:
             self.problem = f"not all was observed: {error}"
@@ -108,18 +113,14 @@ class Family:
 
     def close(self) -> None:
         """Remove what isn't to stay."""
-        if self.directory is not None or self._folder is None:
+        if self._stays or not self.folder:
             return
         try:
-            for name in os.listdir(self._folder):
-                os.unlink(os.path.join(self._folder, name))
-            os.rmdir(self._folder)
+            for name in os.listdir(self.folder):
+                os.unlink(os.path.join(self.folder, name))
+            os.rmdir(self.folder)
         except OSError:
             pass  # the observer has done it
-
-
-def lives_on(record: "Record") -> bool:
-    return record.state == "running"
 
 
 def _new_folder() -> str:

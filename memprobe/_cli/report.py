@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from memprobe._cli.chart import chart
 from memprobe._cli.csv import write_csv
-from memprobe._cli.family import lives_on
 from memprobe._cli.output import Terminal, writing
 from memprobe._cli.series import thinned, total
-from memprobe._cli.table import Row, table
+from memprobe._cli.show import draw
+from memprobe._cli.table import Row, table, unlisted_text
 from memprobe._cli.text import cut, printable
 from memprobe._memprobe import humanbytes
 
@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from memprobe._cli.family import Family
     from memprobe._cli.options import Options
     from memprobe._cli.series import Sample
     from memprobe._record_file import Record
@@ -42,26 +41,25 @@ def tell(
         span = start, time.time()
         say(_report(title, main, records, figures, options.samples, span))
     if options.csv is not None:
+        with _told(), writing(options.csv) as out:
+            write_csv(records, out)
+    if options.plot is not None:
         with _told():
-            with writing(options.csv) as out:
-                write_csv(records, out)
+            draw(options.plot, list(records))
 
 
-def others(records: "Sequence[Record]", family: "Family") -> "list[str]":
-    """Return what is to be said of who isn't in the table, of who lives on, of faults."""
-    lines = []
-    short_lived = sum(record.short_lived or 0 for record in records)
-    missed = sum(record.missed or 0 for record in records)
-    if short_lived or missed:
-        lines.append(f"- not listed: {short_lived} short-lived, {missed} missed.")
-    living = [record.pid for record in records if lives_on(record)]
-    if living:
-        count = "1 process lives" if len(living) == 1 else f"{len(living)} processes live"
-        how = f"memprobe watch {' '.join(map(str, living))}"
-        if family.directory is not None:
-            how = f"memprobe show {family.directory}"
-        lines.append(f"- {count} on: {how}")
-    return [*lines, *([f"- {family.problem}."] if family.problem else [])]
+def peak_line(peak: "int | None") -> str:
+    text = "not known, it ended too soon" if peak is None else humanbytes(peak)
+    return f"- rss (peak): {text}."
+
+
+def unlisted(records: "Sequence[Record]") -> "list[str]":
+    """Return what is to be said of processes that lived too short for a file."""
+    text = unlisted_text(
+        sum(record.short_lived or 0 for record in records),
+        sum(record.missed or 0 for record in records),
+    )
+    return [f"- not listed: {text}."] if text else []
 
 
 def _report(
@@ -87,8 +85,9 @@ def _report(
         below = table(
             map(Row, records), width, blocks=blocks, height=rows, summary=False
         )
-        part = "█" if blocks else "#"
-        below.append(f"all of them, pages that they share once; {part} is {main.pid}")
+        below.append("all of them, pages that they share once")
+        if main is not None:
+            below[-1] += f"; {'█' if blocks else '#'} is {main.pid}"
     room = height - len(lines) - len(below) - CHART
     if main is not None:
         most = min(max(room - 2, 3), 10) if samples is None else samples
@@ -104,7 +103,9 @@ def _dump(record: "Record", most: int) -> "list[str]":
     rows = [rss for _, rss, _ in record.samples()]
     last = len(rows) - 1
     count = min(most, len(rows))
-    spread = [rows[i * last // (count - 1)] for i in range(count)] if count > 1 else rows
+    spread = (
+        [rows[i * last // (count - 1)] for i in range(count)] if count > 1 else rows
+    )
     picked = spread[-count:] if count else []
     lines = [f"-    > {humanbytes(rss)}," for rss in picked]
     if lines:

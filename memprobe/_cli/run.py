@@ -31,6 +31,7 @@ standard error; the exit status is the program's.
   --quiet        print no report
 """
 
+
 def main(words: "list[str]") -> None:
     options = opt.Options()
     opt.take(words, options, {**opt.KINDS, "--samples": opt.count}, "run", HELP)
@@ -54,6 +55,7 @@ def main(words: "list[str]") -> None:
     )
     # While there is time.
     from memprobe._cli import report
+    from memprobe._cli.units import duration_text
 
     status = child.wait()
     records = family.end(status)
@@ -62,9 +64,12 @@ def main(words: "list[str]") -> None:
     try:
         main = next((record for record in records if record.pid == child.pid), None)
         figures = [
-            *_figures(main, peak, child.ended - child.began),
+            report.peak_line(_peak(main, peak)),
+            f"- duration: {duration_text(child.ended - child.began)}.",
             *([_outcome(main, status)] if len(records) < 2 else []),
-            *report.others(records, family),
+            *report.unlisted(records),
+            *_living(records, options.record),
+            *([f"- {family.problem}."] if family.problem else []),
         ]
         report.tell(" ".join(words), main, records, figures, options, start)
     except Exception as error:
@@ -74,19 +79,13 @@ def main(words: "list[str]") -> None:
     end_as(status)
 
 
-def _figures(
-    main: "Record | None", peak: "int | None", seconds: float
-) -> "list[str]":
-    from memprobe._cli.units import duration_text
-    from memprobe._memprobe import humanbytes
-
-    known = [peak]
+def _peak(main: "Record | None", own: "int | None") -> "int | None":
+    """Return the highest of all that is known of the program."""
+    known = [own]
     if main is not None:
         # Another command line is that of another program, whose peak it may not be.
-        known = [main.peak, main.max, peak if main.title is None else None]
-    highest = max((value for value in known if value is not None), default=None)
-    text = "not known, it ended too soon" if highest is None else humanbytes(highest)
-    return [f"- rss (peak): {text}.", f"- duration: {duration_text(seconds)}."]
+        known = [main.peak, main.max, own if main.title is None else None]
+    return max((value for value in known if value is not None), default=None)
 
 
 def _outcome(main: "Record | None", status: int) -> str:
@@ -98,3 +97,14 @@ def _outcome(main: "Record | None", status: int) -> str:
         code = os.WEXITSTATUS(status)
         outcome = f"exited (status {code})" if code else "exited"
     return f"- outcome: {outcome}."
+
+
+def _living(records: "list[Record]", directory: "str | None") -> "list[str]":
+    """Return who lives on, and how to go on watching."""
+    pids = [record.pid for record in records if record.state == "running"]
+    if not pids:
+        return []
+    count = "1 process lives" if len(pids) == 1 else f"{len(pids)} processes live"
+    if directory is not None:
+        return [f"- {count} on, and recorded: memprobe show --follow {directory}"]
+    return [f"- {count} on: memprobe watch {' '.join(map(str, pids))}"]

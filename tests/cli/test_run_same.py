@@ -318,7 +318,9 @@ def outcome(command, folder, variables, **options):
         **options,
     )
     # Where objects lie is chance.
-    said = [re.sub(rb"0x[0-9a-f]{6,}", b"0x", out) for out in (result.stdout, result.stderr)]
+    said = [
+        re.sub(rb"0x[0-9a-f]{6,}", b"0x", out) for out in (result.stdout, result.stderr)
+    ]
     return *said, result.returncode
 
 
