@@ -39,8 +39,10 @@ else:
 
 OBSERVER = ["observer", "family", "keep", "record_file", "recording"]
 OBSERVER_OF = {
-    "linux": ["linux/cgroup", "linux/os", "linux/process", "posix/folder", "posix/talk"]
-    + ["statm"],
+    "linux": [
+        *("linux/cgroup", "linux/os", "linux/process", "statm"),
+        *("posix/folder", "posix/talk"),
+    ],
     "darwin": ["macos/os", "macos/process", "posix/folder", "posix/talk"],
     "win32": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
 }

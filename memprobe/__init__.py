@@ -3,6 +3,7 @@
 from memprobe import sample_mem, memdump
 """
 
+import memprobe._as_command  # noqa: F401
 from memprobe._built import get_include  # first: it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (

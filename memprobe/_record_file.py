@@ -54,6 +54,7 @@ _NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9A-Za-z]{8})\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_SECONDS = 60
+_CGROUP_BLOCKS = 12
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO without a writer
@@ -145,6 +146,7 @@ class Record:
     growth_per_hour: float | None = None
     memory_limit: int | None = None
     cgroup_memory: int | None = None
+    cgroup_growth_per_hour: float | None = None  # of late; None for less than a minute
     oom_kills: int | None = None
     # In the recorder's own file: members of the family that lived too short for a file,
     # the highest peak of these, and how many were never seen.
@@ -495,6 +497,7 @@ def _read(
     if before and newest:
         places = before._newest.places
         record._spans, record.growth_per_hour = before._spans, before.growth_per_hour
+        record.cgroup_growth_per_hour = before.cgroup_growth_per_hour
     else:
         blocks = _blocks(file)
         row, newest = _row(file, blocks)
@@ -503,6 +506,7 @@ def _read(
         record._spans, growth = _life(file, row, newest)
         if growth is not None:
             record.growth_per_hour = growth * head.page_bytes
+        record.cgroup_growth_per_hour = _cgroup_growth(file, row)
     block = newest.block if newest else None
     record._newest = _Newest(mtime_ns, block, places)
     _describe(record, head)
@@ -634,20 +638,39 @@ def _growth(points: list[list[tuple[int, int]]]) -> float:
     The least of the median slopes of its thirds, 0 if their signs differ: a step, a
     plateau, a spike and a start aren't in all of them.
     """
-    medians = [sorted(span)[len(span) // 2] for span in points if span]
+    medians = [sorted(span)[len(span) // 2][::-1] for span in points if span]
     slopes = []
     for third in range(3):
         part = medians[third * len(medians) // 3 : (third + 1) * len(medians) // 3]
-        steps = sorted(
-            (pages - earlier_pages) / (ns - earlier_ns)
-            for i, (pages, ns) in enumerate(part)
-            for earlier_pages, earlier_ns in part[:i]
-            if ns > earlier_ns
-        )
-        if not steps:
-            return 0.0
-        slopes.append((steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2)
+        slopes.append(_median_slope(part))
     return 0.0 if min(slopes) <= 0 <= max(slopes) else min(slopes, key=abs)
+
+
+def _median_slope(points: list[tuple[int, int]]) -> float:
+    """Return the median of the slopes between any two points; 0 if there are none."""
+    steps = sorted(
+        (bytes - earlier_bytes) / (ns - earlier_ns)
+        for i, (ns, bytes) in enumerate(points)
+        for earlier_ns, earlier_bytes in points[:i]
+        if ns > earlier_ns
+    )
+    if not steps:
+        return 0.0
+    return (steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2
+
+
+def _cgroup_growth(file: int, row: list[_Plain]) -> float | None:
+    """Return by how many bytes an hour its cgroup grew in the time of a few blocks."""
+    points = []
+    for block in row[-_CGROUP_BLOCKS:]:
+        raw = _pread(file, TOTALS.size, block[3] + TOTALS_OFFSET)
+        if len(raw) == TOTALS.size:
+            totals = _Totals._make(TOTALS.unpack(raw))
+            if totals.cgroup_bytes != UNKNOWN:
+                points.append((totals.written_ns, totals.cgroup_bytes))
+    if not points or points[-1][0] - points[0][0] < _GROWTH_SECONDS * 1e9:
+        return None
+    return _median_slope(points) * 3600e9
 
 
 # -- Is it running? -------------------------------------------------------------------

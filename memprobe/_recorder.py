@@ -3,6 +3,7 @@
 import atexit
 import os
 import sys
+from contextlib import suppress
 
 from memprobe import _memprobe
 from memprobe._arguments import (
@@ -37,7 +38,9 @@ _audit, _close, _getpid, _open, _readlink = (
     os.open,
     getattr(os, "readlink", None),
 )
-_FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FOLDER_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
 
 # What a daemon, which leaves its parent's session, records by: interval, bound.
 _configured: tuple[float, int] = (1.0, KEEP)
@@ -136,7 +139,9 @@ def start_observer(
     """
     flags = (_WITH_PSS if pss else 0) | (_TEMPORARY if temporary else 0)
     bound = _checked_keep(keep)
-    folder = directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
+    folder = (
+        directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
+    )
     try:
         _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
         handle = _memprobe._start_observer(
@@ -170,10 +175,8 @@ def _own_number() -> int:
     In another PID namespace than that list's, os.getpid() is somebody else's.
     """
     if _readlink is not None:
-        try:
+        with suppress(OSError, ValueError):
             return int(_readlink(b"/proc/self"))
-        except (OSError, ValueError):
-            pass
     return _getpid()
 
 
@@ -188,7 +191,6 @@ def _follow_sessions() -> None:
 def _after_fork_in_child() -> None:
     if _memprobe._left_session():
         seconds, bound = _configured
-        try:
+        # Nobody is there to be told; `memprobe show` says since when nothing came.
+        with suppress(OSError):
             _start_recorder(_memprobe._recorded(), seconds, bound, 0)
-        except OSError:
-            pass  # nobody is there to be told; `memprobe show` says since when
