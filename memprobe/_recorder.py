@@ -3,7 +3,6 @@
 import atexit
 import os
 import sys
-from contextlib import suppress
 
 from memprobe import _memprobe
 from memprobe._arguments import (
@@ -36,7 +35,7 @@ _audit, _close, _getpid, _open, _readlink = (
     os.close,
     os.getpid,
     os.open,
-    getattr(os, "readlink", None),
+    os.readlink,
 )
 _FOLDER_FLAGS = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -174,10 +173,10 @@ def _own_number() -> int:
 
     In another PID namespace than that list's, os.getpid() is somebody else's.
     """
-    if _readlink is not None:
-        with suppress(OSError, ValueError):
-            return int(_readlink(b"/proc/self"))
-    return _getpid()
+    try:
+        return int(_readlink(b"/proc/self"))
+    except (OSError, ValueError):
+        return _getpid()
 
 
 def _follow_sessions() -> None:
@@ -191,6 +190,7 @@ def _follow_sessions() -> None:
 def _after_fork_in_child() -> None:
     if _memprobe._left_session():
         seconds, bound = _configured
-        # Nobody is there to be told; `memprobe show` says since when nothing came.
-        with suppress(OSError):
+        try:
             _start_recorder(_memprobe._recorded(), seconds, bound, 0)
+        except OSError:
+            return  # nobody is there to be told; `memprobe show` says since when
