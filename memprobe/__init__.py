@@ -22,6 +22,7 @@ from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
+from memprobe._version import __version__ as __version__
 
 __all__ = [
     "Stats",
