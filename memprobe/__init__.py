@@ -3,8 +3,9 @@
 from memprobe import sample_mem, memdump
 """
 
-import memprobe._as_command  # noqa: F401
-from memprobe._built import get_include  # first: it may put another memprobe here
+import memprobe._as_command
+import memprobe._built  # noqa: F401  # first: it may put another memprobe here
+from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
