@@ -5,7 +5,8 @@ from memprobe import sample_mem, memdump
 
 __version__ = "0.1.0"
 
-from memprobe._built import get_include  # first: it may put another memprobe here
+import memprobe._as_command  # noqa: F401
+from memprobe._built import get_include  # it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
