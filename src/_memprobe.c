@@ -1101,11 +1101,11 @@ PyDoc_STRVAR(breakdown_doc, "_breakdown($module, count, /)\n--\n\n"
 static PyObject *
 breakdown(PyObject *Py_UNUSED(module), PyObject *count)
 {
-    int counting = PyObject_IsTrue(count);
-    if (counting < 0) {
+    int wanted = PyObject_IsTrue(count);
+    if (wanted < 0) {
         return NULL;
     }
-    PyObject *counted = counting ? read_count() : Py_NewRef(Py_None);
+    PyObject *counted = wanted ? read_count() : Py_NewRef(Py_None);
     if (counted == NULL) {
         return NULL;
     }
