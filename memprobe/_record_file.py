@@ -381,10 +381,6 @@ def _row(
                 break
             row.pop()
         if first >= 0:
-            if row and row[-1][4] < SAMPLES:
-                if not is_whole(block):
-                    continue
-                row.pop()  # only the newest can be in the making
             row.append(block)
     while row:
         newest = seen.get(row[-1][-1])

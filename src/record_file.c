@@ -493,7 +493,6 @@ mp_record_file_begin(struct mp_record_file *file, const struct mp_record_io *io,
 struct found {
     uint64_t first, last, number, start_ns, end_ns;
     uint8_t slot, level;
-    bool full;
 };
 
 /* Those that stand for more go before what they contain, the newer before the older. */
@@ -506,9 +505,8 @@ goes_before(const struct found *one, const struct found *two)
     return one->last != two->last ? one->last > two->last : one->number > two->number;
 }
 
-/* Keeps of blocks in that order those that no other contains, and that can follow each
- * other: later ones have later times, and all but the last are full. Returns how many.
- */
+/* Keeps of blocks in that order those that no other contains, and whose times follow
+ * each other. Returns how many. */
 static size_t
 keep_row(struct found *found, size_t count)
 {
@@ -518,9 +516,6 @@ keep_row(struct found *found, size_t count)
         if (before != NULL &&
             (found[i].first <= before->last || found[i].start_ns < before->end_ns)) {
             continue;
-        }
-        if (before != NULL && !before->full) {
-            kept--;
         }
         found[kept++] = found[i];
     }
@@ -542,10 +537,10 @@ find_blocks(const struct mp_record_io *io, uint32_t slots, struct found *found,
         if (error == EBADMSG || !mp_record_block_is_sound(block)) {
             continue;
         }
-        struct found one = {block->first,          block->last,
-                            block->number,         (uint64_t)block->start_ns,
-                            block_end(block),      (uint8_t)slot,
-                            (uint8_t)block->level, block->count == MP_RECORD_SAMPLES};
+        struct found one = {block->first,         block->last,
+                            block->number,        (uint64_t)block->start_ns,
+                            block_end(block),     (uint8_t)slot,
+                            (uint8_t)block->level};
         size_t at = (*count)++;
         for (; at > 0 && goes_before(&one, &found[at - 1]); at--) {
             found[at] = found[at - 1];
@@ -745,6 +740,5 @@ mp_record_file_write(struct mp_record_file *file, const struct mp_record_io *io,
         return ENODATA;
     }
     file->newest.summary = *now;
-    file->unwritten = true;
     return write_newest(file, io);
 }

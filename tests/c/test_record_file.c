@@ -292,6 +292,28 @@ test_failed_writes_lose_nothing(void)
     free(came);
 }
 
+static void
+test_a_failure_at_a_blocks_last_sample_costs_no_resolution(void)
+{
+    enum { COUNT = 1500 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        bool is_last = i % MP_RECORD_SAMPLES == MP_RECORD_SAMPLES - 1;
+        disk->fault = is_last ? NOTHING_DONE : NO_FAULT;
+        CHECK((push(&file, disk, &came[i]) == 0) == !is_last);
+    }
+    const struct mp_record_block *row[MP_RECORD_SLOTS];
+    CHECK(disk_row(disk, row) == 5);
+    for (uint32_t i = 0; i < 4; i++) {
+        CHECK(row[i]->last - row[i]->first + 1 == row[i]->count);
+    }
+    free(disk);
+    free(came);
+}
+
 static int
 failing_read(void *context, uint32_t slot, void *block)
 {
@@ -451,6 +473,35 @@ test_whoever_continues_counts_on_and_is_said_in_the_head(void)
 }
 
 static void
+test_what_was_lost_with_the_newest_blocks_is_counted_anew(void)
+{
+    enum { COUNT = 6100 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    for (uint32_t slot = 1; slot < disk->count; slot++) {
+        struct mp_record_block *block = (void *)disk->slots[slot];
+        if (block->level == 0) {
+            memset(block, 0, sizeof *block);
+        }
+    }
+    CHECK(continue_file(&file, disk) == 0);
+    CHECK(file.newest.count == 0);
+    uint64_t there = file.newest.first;
+    CHECK(there > 0 && there % (2 * MP_RECORD_SAMPLES) == 0);
+    for (uint64_t i = there; i < COUNT; i++) {
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    check_disk(disk, came, COUNT, COUNT);
+    free(disk);
+    free(came);
+}
+
+static void
 test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new(void)
 {
     struct disk *disk = new_disk();
@@ -502,6 +553,7 @@ test_the_state_at_the_end_is_written_without_a_sample(void)
         end.state = MP_RECORD_DIED;
         end.status = 9;
         end.cause = MP_RECORD_CAUSE_OUT_OF_MEMORY;
+        CHECK(continue_file(&file, disk) == 0);
         CHECK(mp_record_file_write(&file, &io, &end) == 0);
         check_disk(disk, came, count, count);
         const struct mp_record_block *row[MP_RECORD_SLOTS];
@@ -567,6 +619,26 @@ test_time_does_not_go_backwards(void)
     }
     check_disk(disk, came, 4, 4);
     free(disk);
+}
+
+static void
+test_a_clock_that_stands_still(void)
+{
+    enum { COUNT = 6001 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        came[i].ns = 77;
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    check_disk(disk, came, COUNT, COUNT);
+    uint8_t full = file.full;
+    CHECK(continue_file(&file, disk) == 0);
+    CHECK(file.full == full && file.newest.last == COUNT - 1);
+    free(disk);
+    free(came);
 }
 
 static void
@@ -738,14 +810,17 @@ main(void)
     test_a_month_of_seconds_is_600_kib_and_keeps_each_spike();
     test_a_kill_at_any_write_leaves_a_sound_file();
     test_failed_writes_lose_nothing();
+    test_a_failure_at_a_blocks_last_sample_costs_no_resolution();
     test_blocks_that_cannot_be_read_are_merged_when_they_can();
     test_a_block_that_somebody_damaged_is_given_up();
     test_only_a_sound_file_of_this_very_process_is_continued();
     test_whoever_continues_counts_on_and_is_said_in_the_head();
+    test_what_was_lost_with_the_newest_blocks_is_counted_anew();
     test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new();
     test_the_state_at_the_end_is_written_without_a_sample();
     test_times_do_not_wrap();
     test_time_does_not_go_backwards();
+    test_a_clock_that_stands_still();
     test_what_does_not_fit_32_bits_is_unknown_and_not_wrong();
     test_the_oldest_give_way_when_the_file_is_full();
     return 0;
