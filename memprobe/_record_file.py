@@ -266,7 +266,7 @@ def _read_block(file: int, at: int) -> bytes:
 
 
 def checksum(raw: bytes) -> int:
-    """Return what mp_record_checksum() makes of bytes."""
+    """Return what mp_record_file_checksum() makes of bytes."""
     return int.from_bytes(raw, "big") % _PRIME
 
 

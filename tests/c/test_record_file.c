@@ -466,7 +466,8 @@ test_whoever_continues_counts_on_and_is_said_in_the_head(void)
     head.changing[0].recorder = 99;
     head.changing[0].interval_ns = 5;
     CHECK(mp_record_file_continue(&file, &io, &head, disk->count) == 0);
-    const struct mp_record_changing *now = mp_record_head_now((void *)disk->slots[0]);
+    const struct mp_record_changing *now =
+        mp_record_file_head_now((void *)disk->slots[0]);
     CHECK(now->recorder == 99 && now->interval_ns == 5 && now->number == 2);
     free(disk);
     free(came);
@@ -509,7 +510,8 @@ test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new(void)
     begin(&file, disk);
     struct mp_record_io io = disk_io(disk);
     for (uint32_t cut = 0; cut < MP_RECORD_BLOCK_BYTES; cut += 1 + cut % 37) {
-        struct mp_record_changing before = *mp_record_head_now((void *)disk->slots[0]);
+        struct mp_record_changing before =
+            *mp_record_file_head_now((void *)disk->slots[0]);
         struct mp_record_changing change = before;
         change.parent++;
         memset(change.title, (int)('a' + cut % 26), sizeof change.title);
@@ -518,13 +520,13 @@ test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new(void)
         disk->cut = cut;
         CHECK(mp_record_file_change(&file, &io, &change) == EIO);
         const struct mp_record_changing *now =
-            mp_record_head_now((void *)disk->slots[0]);
+            mp_record_file_head_now((void *)disk->slots[0]);
         CHECK(now != NULL);
         CHECK(now->parent == before.parent || now->parent == change.parent);
         CHECK(now->parent == before.parent || now->title[0] == change.title[0]);
         disk->fault = NO_FAULT;
         CHECK(mp_record_file_change(&file, &io, &change) == 0);
-        now = mp_record_head_now((void *)disk->slots[0]);
+        now = mp_record_file_head_now((void *)disk->slots[0]);
         CHECK(now->parent == change.parent);
         uint64_t writes = disk->writes;
         CHECK(mp_record_file_change(&file, &io, &change) == 0);
@@ -696,12 +698,12 @@ make_block(struct disk *disk, uint64_t first, uint32_t level, uint64_t number)
     block.first_pages = block.last_pages = 10;
     block.last_ns = (int64_t)(block.last * 1000);
     block.summary = new_summary(block.last_ns);
-    block.samples_checksum =
-        mp_record_checksum(0, block.samples, MP_RECORD_SAMPLES * sizeof *block.samples);
+    block.samples_checksum = mp_record_file_checksum(
+        0, block.samples, MP_RECORD_SAMPLES * sizeof *block.samples);
     const char *from = (const char *)&block.samples_checksum;
     block.checksum =
-        mp_record_checksum(0, from, (size_t)((const char *)block.samples - from));
-    CHECK(mp_record_block_is_sound(&block));
+        mp_record_file_checksum(0, from, (size_t)((const char *)block.samples - from));
+    CHECK(mp_record_file_block_is_sound(&block));
     disk_put(disk, disk->count, &block, sizeof block);
 }
 
@@ -779,13 +781,14 @@ test_the_checksum_is_a_remainder(void)
     static const uint8_t bytes[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     static const uint8_t ones[16] = {255, 255, 255, 255, 255, 255, 255, 255,
                                      255, 255, 255, 255, 255, 255, 255, 255};
-    CHECK(mp_record_checksum(0, bytes, 0) == 0);
-    CHECK(mp_record_checksum(0, bytes, 8) == UINT64_C(0x0102030405060708));
-    CHECK(mp_record_checksum(0, bytes, 12) == UINT64_C(0x050607084480bcf8));
-    CHECK(mp_record_checksum(0, ones, 8) == 58);
-    CHECK(mp_record_checksum(0, ones, 16) == 58 * 60);
-    uint64_t before = mp_record_checksum(0, bytes, 4);
-    CHECK(mp_record_checksum(before, bytes + 4, 8) == mp_record_checksum(0, bytes, 12));
+    CHECK(mp_record_file_checksum(0, bytes, 0) == 0);
+    CHECK(mp_record_file_checksum(0, bytes, 8) == UINT64_C(0x0102030405060708));
+    CHECK(mp_record_file_checksum(0, bytes, 12) == UINT64_C(0x050607084480bcf8));
+    CHECK(mp_record_file_checksum(0, ones, 8) == 58);
+    CHECK(mp_record_file_checksum(0, ones, 16) == 58 * 60);
+    uint64_t before = mp_record_file_checksum(0, bytes, 4);
+    CHECK(mp_record_file_checksum(before, bytes + 4, 8) ==
+          mp_record_file_checksum(0, bytes, 12));
 }
 
 static void
