@@ -114,24 +114,29 @@ def blocks_of(path):
 
 def change_block(path, slot, offset, raw, seal=True):
     """Write over a part of a block, and make its checksums right again."""
-    data = bytearray(Path(path).read_bytes())
-    at = slot * 4096
-    data[at + offset : at + offset + len(raw)] = raw
-    block = data[at : at + 4096]
-    if seal and slot > 0:
+    with open(path, "r+b") as file:
+        file.seek(slot * 4096)
+        block = bytearray(file.read(4096))
+        block[offset : offset + len(raw)] = raw
+        if seal:
+            reseal(block, is_head=slot == 0)
+        file.seek(slot * 4096)
+        file.write(block)
+
+
+def reseal(block, is_head):
+    def put(at, first, last):
+        total = _record_file.checksum(bytes(block[first:last]))
+        block[at : at + 8] = total.to_bytes(8, "little")
+
+    if is_head:
+        put(16, 24, 2048)
+        put(2048, 2056, 3072)
+        put(3072, 3080, 4096)
+    else:
         (count,) = struct.unpack_from("<I", block, 44)
-        kept = bytes(block[496 : 496 + 12 * count]) if count <= 300 else b""
-        block[8:16] = _record_file.checksum(kept).to_bytes(8, "little")
-        block[0:8] = _record_file.checksum(bytes(block[8:496])).to_bytes(8, "little")
-    elif seal:
-        block[16:24] = _record_file.checksum(bytes(block[24:2048])).to_bytes(
-            8, "little"
-        )
-        for part in (2048, 3072):
-            raw = bytes(block[part + 8 : part + 1024])
-            block[part : part + 8] = _record_file.checksum(raw).to_bytes(8, "little")
-    data[at : at + 4096] = block
-    Path(path).write_bytes(data)
+        put(8, 496, 496 + 12 * min(count, 300))
+        put(0, 8, 496)
 
 
 # -- What the writer wrote ------------------------------------------------------------
@@ -344,11 +349,9 @@ def test_reader_and_writer_agree_on_what_is_damaged(full_file, new_writer):
 
 def hostile_numbers():
     for offset in range(0, 304, 8):
-        for number in (0, 300, 2**63 - 1, 2**63, 2**64 - 1):
+        for number in (0, 300, 2**63, 2**64 - 1):
             yield offset, struct.pack("<Q", number)
-        for number in (0, 2**31, 2**32 - 1):
-            yield offset, struct.pack("<I", number)
-            yield offset + 4, struct.pack("<I", number)
+        yield offset + 4, struct.pack("<I", 2**32 - 1)
 
 
 def test_numbers_that_cannot_be_do_no_harm(new_writer):
@@ -358,9 +361,10 @@ def test_numbers_that_cannot_be_do_no_harm(new_writer):
     outcomes = set()
     for slot in (0, 1, 2, 3):
         for offset, raw in hostile_numbers():
-            Path(writer.path).write_bytes(whole)
+            block = bytearray(whole[slot * 4096 : slot * 4096 + 4096])
             where = offset + 1800 if slot == 0 and offset > 200 else offset
-            change_block(writer.path, slot, where, raw)
+            block[where : where + len(raw)] = raw
+            change_block(writer.path, slot, 0, block)
             try:
                 record = read(writer.path)
             except NotARecord as error:
@@ -371,6 +375,7 @@ def test_numbers_that_cannot_be_do_no_harm(new_writer):
             assert len(samples) <= 401
             record.spread()
             outcomes.add(record.count)
+        change_block(writer.path, slot, 0, whole[slot * 4096 : slot * 4096 + 4096])
     assert 401 in outcomes
     assert "its first block says what can't be" in outcomes
 
