@@ -145,6 +145,13 @@ def abi3(session):
 
 
 @nox.session
+def faults(session):
+    """Every system call of memprobe's fails once: half an hour, or `-- PART`."""
+    session.install("-q", build_here(session))
+    session.run("python", "tests/faults/campaign.py", *session.posargs)
+
+
+@nox.session
 def wheel(session):
     """The abi3 wheel keeps to the ABI of its tag, and needs only the C library."""
     session.install("-q", "abi3audit", "auditwheel")

@@ -1,13 +1,13 @@
-"""The built module and its header; or what stands in for a bare folder memprobe/.
+"""The built module and its header, or what stands in for a bare folder memprobe/.
 
 In a checkout the folder hides an installed memprobe from whatever puts the current
 folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 """
 
 import sys
-from os.path import join
+from os.path import dirname, join
 
-from memprobe._version import __version__
+from memprobe import __version__
 
 try:
     import memprobe._memprobe as _built
@@ -16,7 +16,7 @@ except ModuleNotFoundError as _error:
         raise
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
-    from os.path import dirname, realpath
+    from os.path import realpath
 
     _bare = sys.modules["memprobe"]
     _folder = realpath(dirname(dirname(__file__)))
@@ -27,6 +27,8 @@ except ModuleNotFoundError as _error:
             f"{_folder} has memprobe's source and no built module for this Python: "
             "run `pip install .` there"
         ) from _error
+    for _name in [name for name in sys.modules if name.startswith("memprobe.")]:
+        del sys.modules[_name]
     # The import system hands out what stands in sys.modules at the end.
     sys.modules["memprobe"] = module_from_spec(_spec)
     try:
@@ -47,4 +49,4 @@ else:
 
 def get_include() -> str:
     """Return the folder of ``memprobe.h``, for the compiler's ``-I``."""
-    return join(sys.modules["memprobe"].__path__[0], "include")
+    return join(dirname(__file__), "include")

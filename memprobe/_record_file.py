@@ -51,11 +51,13 @@ SAMPLE_BYTES = 12
 
 SPANS = 66  # how finely a record knows a life without its samples
 _PAGES_OF_SPANS = struct.Struct(f"<{2 * SPANS}Q")
+_NO_PAGES = [UNKNOWN] * SPANS + [0] * SPANS
 
 _NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9A-Za-z]{8})\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_NS = 60_000_000_000  # of a shorter life nothing is said
+_CGROUP_BLOCKS = 8
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO without a writer
@@ -146,6 +148,7 @@ class Record:
     growth_per_hour: float | None = None
     memory_limit: int | None = None
     cgroup_memory: int | None = None
+    cgroup_growth_per_hour: float | None = None  # of late; None for less than a minute
     oom_kills: int | None = None
     # In the recorder's own file: members of the family that lived too short for a file,
     # the highest peak of these, and how many were never seen.
@@ -181,13 +184,11 @@ class Record:
         most = min(most, SPANS)
         spread = []
         for i in range(most):
-            span = range(i * SPANS // most, (i + 1) * SPANS // most)
-            known = [k for k in span if lows[k] <= highs[k]]
-            if known:
-                middle_ns = begin_ns + (span.start + span.stop) * width_ns // 2
-                low = min(lows[k] for k in known) * self.page_size
-                high = max(highs[k] for k in known) * self.page_size
-                spread.append((middle_ns / 1e9, low, high))
+            begin, end = i * SPANS // most, (i + 1) * SPANS // most
+            low, high = min(lows[begin:end]), max(highs[begin:end])
+            if low <= high:
+                date = (begin_ns + (begin + end) * width_ns // 2) / 1e9
+                spread.append((date, low * self.page_size, high * self.page_size))
         return spread
 
 
@@ -505,6 +506,7 @@ def _read(
     if before and newest:
         places = before._newest.places
         record._spans, record.growth_per_hour = before._spans, before.growth_per_hour
+        record.cgroup_growth_per_hour = before.cgroup_growth_per_hour
     else:
         blocks = _blocks(file)
         row, newest = _row(file, blocks)
@@ -513,6 +515,7 @@ def _read(
         record._spans, growth = _life(file, row, newest)
         if growth is not None:
             record.growth_per_hour = growth * head.page_bytes
+        record.cgroup_growth_per_hour = _cgroup_growth(file, row)
     block = newest.block if newest else None
     record._newest = _Newest(mtime_ns, block, places)
     _describe(record, head)
@@ -593,7 +596,7 @@ def _life(
 ) -> tuple[tuple[int, int, bytes], float | None]:
     """Return a record's _spans, and by how many pages it grows in an hour."""
     if newest is None:
-        return (0, 0, _PAGES_OF_SPANS.pack(*[1] * SPANS, *[0] * SPANS)), None
+        return (0, 0, _PAGES_OF_SPANS.pack(*_NO_PAGES)), None
     begin_ns, end_ns = newest.totals.first_ns, newest.totals.last_ns
     width_ns = (end_ns - begin_ns) // SPANS + 1
     # Of each span what is typical of its parts, pages and time; and what else there is.
@@ -638,7 +641,7 @@ def _life(
 
     for pages_of, part in zip(others, typical, strict=True):
         pages_of += [pages for pages, _ in part]
-    lows = [min(pages_of) if pages_of else 1 for pages_of in others]
+    lows = [min(pages_of) if pages_of else UNKNOWN for pages_of in others]
     highs = [max(pages_of) if pages_of else 0 for pages_of in others]
     date_ns = begin_ns + newest.totals.wall_ns - newest.totals.written_ns
     spans = date_ns, width_ns, _PAGES_OF_SPANS.pack(*lows, *highs)
@@ -668,17 +671,36 @@ def _growth(medians: list[tuple[int, int]]) -> float:
     for third in range(3):
         begin, end = third * len(medians) // 3, (third + 1) * len(medians) // 3
         part = [(hours[i], float(medians[i][0])) for i in range(begin, end)]
-        steps = [
-            (y - earlier_y) / (x - earlier_x)
-            for i, (x, y) in enumerate(part)
-            for earlier_x, earlier_y in part[:i]
-            if x > earlier_x
-        ]
-        if not steps:
-            return 0.0
-        steps.sort()
-        slopes.append((steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2)
+        slopes.append(_median_slope(part))
     return 0.0 if min(slopes) <= 0 <= max(slopes) else min(slopes, key=abs)
+
+
+def _median_slope(points: list[tuple[float, float]]) -> float:
+    """Return the median of the slopes between any two points; 0 if there are none."""
+    steps = [
+        (y - earlier_y) / (x - earlier_x)
+        for i, (x, y) in enumerate(points)
+        for earlier_x, earlier_y in points[:i]
+        if x > earlier_x
+    ]
+    steps.sort()
+    if not steps:
+        return 0.0
+    return (steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2
+
+
+def _cgroup_growth(file: int, row: list[_Plain]) -> float | None:
+    """Return by how many bytes an hour its cgroup grew in the time of a few blocks."""
+    points = []
+    for block in row[-_CGROUP_BLOCKS:]:
+        raw = _pread(file, TOTALS.size, block[-1] + TOTALS_OFFSET)
+        if len(raw) == TOTALS.size:
+            totals = _Totals._make(TOTALS.unpack(raw))
+            if totals.cgroup_bytes != UNKNOWN:
+                points.append((totals.written_ns / 3600e9, totals.cgroup_bytes))
+    if not points or points[-1][0] - points[0][0] < _GROWTH_NS / 3600e9:
+        return None
+    return _median_slope(points)
 
 
 # -- Is it running? -------------------------------------------------------------------

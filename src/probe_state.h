@@ -1,11 +1,10 @@
 /* The state of the probe, for its own files: probe_state.c keeps it apart from that of
- * a parent process, probe.c reads and samples, probe_sampling.c has the thread and the
- * recorder, probe_blocks.c what is measured. */
+ * a parent process, probe.c reads and samples, probe_sampling.c has the
+ * thread, probe_blocks.c what is measured. */
 #ifndef MP_PROBE_STATE_H
 #define MP_PROBE_STATE_H
 
 #include "blocks.h"
-#include "file.h"
 #include "probe.h"
 #include "ring.h"
 #include "sampler.h"
@@ -26,7 +25,7 @@ struct mp_state {
     /* The highest RSS that is known for sure: what was read, and what mp_probe_peak
      * returned. Raised by anybody, relaxed: nothing else is read because of it. */
     _Atomic uint64_t highest;
-    mp_lock lock; /* guards all up to `silence`, `record` besides */
+    mp_lock lock; /* guards all up to `silence` */
     struct mp_ring ring;
     /* For sample_mem() calls that come too soon, which don't wait for the lock: until
      * when they get last_bytes; 0: they don't. The bytes are stored before that time
@@ -45,10 +44,6 @@ struct mp_state {
     struct mp_thread thread;
     struct mp_thread trial;
     mp_lock resetting; /* held while the kernel's mark is reset, before `lock` */
-    mp_lock record_control;          /* held while recording begins and ends */
-    struct mp_file file;             /* the recorder's; the ring's slots are in it */
-    struct mp_record_header *record; /* its first page, or NULL */
-    char record_path[MP_LONGEST_PATH];
 };
 
 /* What is open, which a child inherits and needs to know of. It has its own lock. */

@@ -105,9 +105,6 @@ bool mp_thread_join(struct mp_thread *thread);
 /* Is this the thread that the process began with? */
 bool mp_thread_is_main(void);
 
-/* Leaves mapped memory out of forked children. */
-void mp_pages_leave_out_of_fork(void *pages, size_t bytes);
-
 /* Gives back what mp_state_map or mp_pages_map returned. */
 void mp_pages_unmap(void *pages, size_t bytes);
 
