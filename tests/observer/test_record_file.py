@@ -176,6 +176,7 @@ def test_each_field_that_was_written_is_read(new_writer):
         **{"first": 1000 * PAGE, "last": 2000 * PAGE, "mean": 2000 * PAGE},
         **{"min": 1000 * PAGE, "max": 3000 * PAGE, "peak": 10**9, "shared": 200 * PAGE},
         **{"swap": 1, "pss": 2, "uss": 3, "cgroup_memory": 4, "memory_limit": 5},
+        "cgroup_growth_per_hour": None,
         **{"oom_kills": 6, "short_lived": 7, "short_lived_peak": 8, "missed": 9},
     }
     assert record.status is None
@@ -729,7 +730,8 @@ def test_names_are_those_of_the_oldest_processes_first(record_files, tmp_path):
             )
             os.utime(path, (1000 + day, 1000 + day + start))
             wanted.append(path.name)
-    for other in ("x.memprobe", "1-2.memprobe", "1-2-abc.memprobe", "1-2-00000000.tmp"):
+    wanted.append("1-2.memprobe")  # of version 1
+    for other in ("1-2.memprobe", "x.memprobe", "1-2-abc.memprobe", "1-2-00000000.tmp"):
         (tmp_path / other).touch()
     assert names(str(tmp_path)) == wanted
 
