@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -293,6 +294,37 @@ WRITERS_OWN = {
     "start": 1234567,
     "boot": "6a97d127-2497-4b6e-add0-f98d22665e22",
 }
+
+
+def test_docs_have_each_field_where_it_is(compile_c, tmp_path):
+    checkout = HERE.parent.parent
+    docs = (checkout / "docs" / "file-format.md").read_text(encoding="utf-8")
+    header = (checkout / "src" / "record_file.h").read_text(encoding="utf-8")
+    code = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
+    fields = set(re.findall(r"^    \w+ (\w+)(?:\[\w+\])?;$", code, re.M))
+    checks = []
+    for struct_name, begin, end in [
+        ("head", "## The head", "At 2 048"),
+        ("changing", "At 2 048", "## Data blocks"),
+        ("block", "**The range**", "**The summary**"),
+        ("block", "**The summary**", "**A sample**"),
+    ]:
+        prefix = "summary." if begin == "**The summary**" else ""
+        table = docs.partition(begin)[2].partition(end)[0]
+        for at, field in re.findall(r"^\| (\d+) \|[^|]+\| `(\w+)` \|", table, re.M):
+            fields.discard(field)
+            place = (
+                f"struct mp_record_{struct_name}, {prefix * (field != 'later')}{field}"
+            )
+            checks.append(f"_Static_assert(offsetof({place}) == {at}, {field!r});")
+    source = tmp_path / "checks.c"
+    lines = ['#include "record_file.h"', *checks]
+    source.write_text("\n".join(lines).replace("'", '"'))
+    compile_c(tmp_path / "checks.o", "-c", "-I", checkout / "src", source)
+    # A sample's, those of a writer in memory, and `io`.
+    assert fields <= set(
+        "time pages shared newest unwritten newest_slot full".split()
+    ) | (set("slot level written used context samples summary".split()))
 
 
 # -- Damage ---------------------------------------------------------------------------
