@@ -364,7 +364,7 @@ def test_keep_removes_the_oldest_that_exited_first(start_program, trail):
 
 @linux
 def test_keep_never_removes_the_living_nor_what_may_live(
-    start_program, trail, read_all
+    start_program, read_all, wait_for
 ):
     # One that another observer holds, and one whose observer was killed.
     sleeper = subprocess.Popen(["sleep", "60"])
@@ -383,6 +383,7 @@ def test_keep_never_removes_the_living_nor_what_may_live(
         sleeper.kill()
         sleeper.wait()
     # Now that it has surely ended, it may go.
+    wait_for(lambda: read_all()[sleeper.pid].state != "running")
     assert other.ask("stop 1") == "done 1"
     last = start_program(os.getppid(), keep=0)
     assert last.hear() == "ready"
