@@ -1,9 +1,7 @@
 """The chart in the terminal, the units of its axes, and the report around it."""
 
 import math
-import os
 import re
-import subprocess
 import sys
 
 import pytest
