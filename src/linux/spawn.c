@@ -54,7 +54,8 @@ close_others(const int kept[3])
             next = number >= from && number < next ? number : next;
         }
         if (next > from) {
-            (void)syscall(SYS_close_range, from, next == UINT_MAX ? next : next - 1, 0U);
+            (void)syscall(SYS_close_range, from, next == UINT_MAX ? next : next - 1,
+                          0U);
         }
         from = next + 1;
     } while (next != UINT_MAX);

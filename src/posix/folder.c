@@ -124,10 +124,10 @@ mp_folder_remove(const struct mp_folder_file *file, const char *name)
 {
     struct stat opened;
     struct stat named;
-    if (file != NULL && (fstat(file->descriptor - 1, &opened) != 0 ||
-                         fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
-                         opened.st_dev != named.st_dev ||
-                         opened.st_ino != named.st_ino)) {
+    if (file != NULL &&
+        (fstat(file->descriptor - 1, &opened) != 0 ||
+         fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+         opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)) {
         return;
     }
     (void)unlinkat(folder, name, 0);
