@@ -46,7 +46,7 @@ read_clock(clockid_t clock)
 {
     struct timespec now;
     if (clock_gettime(clock, &now) != 0) {
-        return -(int64_t)errno;
+        return -(int64_t)(errno != 0 ? errno : EIO);
     }
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
