@@ -18,6 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A mark that isn't known: whether the block raises it isn't either. */
+#define MP_NO_MARK UINT64_MAX
+
 /* What the highest RSS of a block is taken from. */
 enum mp_peak {
     MP_PEAK_WATCH,  /* a thread's readings, and the kernel's mark if that was raised */
@@ -31,7 +34,7 @@ struct mp_block {
     const void *owner; /* who closes it at the latest; NULL: it isn't open */
     uint64_t before;   /* RSS when it was entered, in bytes */
     int64_t start_ns;
-    uint64_t mark;          /* of mp_rss_read_mark, then; 0: reset since */
+    uint64_t mark;          /* the kernel's, then; 0: reset since */
     uint64_t highest;       /* of the span that its entering ended */
     struct mp_block *outer; /* the one that was entered before, and is open yet */
 };

@@ -140,7 +140,10 @@ struct mp_rss_reader {
     struct mp_rss_identity statm;
     int folder; /* descriptor + 1 of /proc */
     struct mp_rss_identity proc;
-    uint64_t foreign_maxrss; /* of mp_rss_read_mark; written before others know */
+    /* Of mp_rss_read_mark: ru_maxrss at first, written before others know; and when it was
+     * last found to be this process's own, 0: never. Relaxed. */
+    uint64_t foreign_maxrss;
+    _Atomic uint64_t own_maxrss;
 };
 
 /* "Not known", among numbers of bytes and pages. */
