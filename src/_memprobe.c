@@ -148,8 +148,7 @@ parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_
         PyErr_Clear();
         finite = false;
     }
-    if (!finite || seconds < 0 ||
-        (seconds == 0 && allowed != SECONDS_FROM_0)) {
+    if (!finite || seconds < 0 || (seconds == 0 && allowed != SECONDS_FROM_0)) {
         PyErr_Format(PyExc_ValueError,
                      "%s must be a finite number of seconds, %s, not %R", name,
                      allowed == SECONDS_FROM_0 ? "0 or more" : "above 0", argument);
@@ -866,7 +865,7 @@ enter(PyObject *module, PyObject *argument)
     int error;
     if (peak == MP_PEAK_KERNEL) {
         Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
-            error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
+        error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
         Py_END_ALLOW_THREADS
     } else {
         error = mp_probe_enter(block, (enum mp_peak)peak, owner, &source);

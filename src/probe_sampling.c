@@ -68,8 +68,8 @@ begin_recording(struct mp_state *state)
 
 const char mp_probe_thread_source[] = "the sampler's thread";
 
-/* What the thread has on its stack, all of it: it allocates nothing, which would give it
- * a heap of its own, 64 MiB of address space. */
+/* What the thread has on its stack, all of it: it allocates nothing, which would give
+ * it a heap of its own, 64 MiB of address space. */
 struct own {
     struct mp_rss_reader reader; /* in its own table of descriptors */
     struct mp_file_hold hold;
@@ -165,8 +165,8 @@ static int
 run_thread(struct mp_state *state)
 {
     mp_lock_acquire(&state->lock);
-    bool start = mp_sampler_is_needed(&state->sampler) && !state->thread_runs &&
-                 !state->paused;
+    bool start =
+        mp_sampler_is_needed(&state->sampler) && !state->thread_runs && !state->paused;
     if (start) {
         state->thread_runs = true;
     }

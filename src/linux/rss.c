@@ -165,8 +165,8 @@ open_proc(struct mp_rss_reader *reader, const char *path)
     return open_proc_to(reader, path, O_RDONLY);
 }
 
-/* Keeps /proc open, for a forked child of this process that finds it gone; the number of
- * a folder that was open before is forgotten. With the lock. */
+/* Keeps /proc open, for a forked child of this process that finds it gone; the number
+ * of a folder that was open before is forgotten. With the lock. */
 static void
 keep_folder(struct mp_rss_reader *reader)
 {
@@ -462,9 +462,9 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
 }
 
 /* Is this ru_maxrss the process's own? It begins with the peak of the program that the
- * process ran before exec, or of the parent if that used vfork (fs/exec.c), and is never
- * below that, though the mark may be reset: so what is above it at first, or not below
- * what was its own once, is its own. */
+ * process ran before exec, or of the parent if that used vfork (fs/exec.c), and is
+ * never below that, though the mark may be reset: so what is above it at first, or not
+ * below what was its own once, is its own. */
 static bool
 is_own_maxrss(struct mp_rss_reader *reader, uint64_t maxrss)
 {
@@ -523,9 +523,9 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 #endif
 #define CLOSE_RANGE_UNSHARE_FLAG 2U
 
-/* Closes all descriptors but two, or one if they are the same, or none if they are -1, in
- * a table that becomes the calling thread's own. Returns 0, or an errno: before Linux 5.9
- * or with a seccomp filter the table stays shared, and all open. */
+/* Closes all descriptors but two, or one if they are the same, or none if they are -1,
+ * in a table that becomes the calling thread's own. Returns 0, or an errno: before
+ * Linux 5.9 or with a seccomp filter the table stays shared, and all open. */
 static int
 leave_table(int low, int high)
 {
@@ -542,8 +542,8 @@ leave_table(int low, int high)
     return 0;
 }
 
-/* What a descriptor is in a thread's own table, or its double where the table is shared;
- * -1 if it isn't, or is no longer, the file that it is to be. */
+/* What a descriptor is in a thread's own table, or its double where the table is
+ * shared; -1 if it isn't, or is no longer, the file that it is to be. */
 static int
 taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
 {
