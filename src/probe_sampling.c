@@ -133,7 +133,7 @@ run(void *argument)
 {
     struct mp_state *state = argument;
     struct own own = {.taken = false};
-    mp_rss_take_along(&own.reader, &mp_state_reader);
+    bool own_table = mp_rss_take_along(&own.reader, &mp_state_reader);
     for (;;) {
         uint32_t calls = mp_thread_calls(&state->thread);
         int64_t now_ns = mp_clock_ns();
@@ -157,7 +157,9 @@ run(void *argument)
         }
     }
     mp_file_release(&own.hold);
-    mp_rss_close(&own.reader);
+    if (!own_table) {
+        mp_rss_close(&own.reader);
+    }
 }
 
 /* With `control`. */

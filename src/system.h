@@ -209,7 +209,9 @@ int mp_rss_reset_peak(struct mp_rss_reader *reader);
 /* For a thread of ours, when it starts: gives it a table of descriptors of its own,
  * where the system can, with what `reader` has open and nothing else, and makes *own a
  * reader of that. Nobody can close its files then, a chroot doesn't matter, and it
- * holds none of the program's pipes open. */
-void mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
+ * holds none of the program's pipes open. Returns whether it has such a table, which
+ * takes what is open with it when the thread ends; else mp_rss_close is to be called.
+ */
+bool mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
 
 #endif

@@ -557,7 +557,7 @@ taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
     return fd;
 }
 
-void
+bool
 mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
@@ -577,4 +577,5 @@ mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
     own->folder = taken_along(folder, &own->proc, shared) + 1;
     atomic_store(&own->unconfirmed, own->opened & OPENING);
     atomic_store(&own->file, own->opened << 32 | (uint32_t)(statm + 1));
+    return !shared;
 }
