@@ -62,6 +62,13 @@ static const char thread_status[] = PROC "thread-self/status";
  * free: `unconfirmed` has in them for which opening of the file it was read. */
 #define OPENING UINT64_C(0xfff)
 
+/* What a failed call has left; never 0, whoever stands in for the call. */
+static int
+failure(void)
+{
+    return errno != 0 ? errno : EIO;
+}
+
 /* Opens a file of the kernel's. Returns a descriptor, or -1 with errno set. */
 static int
 open_checked(int folder, const char *path, int flags)
@@ -73,13 +80,13 @@ open_checked(int folder, const char *path, int flags)
     int error = 0;
     struct statfs system;
     if (fstatfs(fd, &system) != 0) {
-        error = errno;
+        error = failure();
     } else if (system.f_type != PROC_SUPER_MAGIC) {
         error = EBADMSG; /* something is mounted over it */
     } else if (fd <= STDERR_FILENO) {
         /* A program that has closed 0 to 2 is about to open its own there. */
         int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        error = higher < 0 ? errno : 0;
+        error = higher < 0 ? failure() : 0;
         (void)close(fd);
         fd = higher;
     }
@@ -99,7 +106,7 @@ identify(int fd, struct mp_rss_identity *identity)
 {
     struct stat opened;
     if (fstat(fd, &opened) != 0) {
-        return errno;
+        return failure();
     }
     identity->device = opened.st_dev;
     identity->inode = opened.st_ino;
@@ -183,7 +190,7 @@ open_statm(struct mp_rss_reader *reader, const char *path)
     atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
     int fd = open_proc(reader, path);
     if (fd < 0) {
-        return errno;
+        return failure();
     }
     int error = identify(fd, &reader->statm);
     long page_size = sysconf(_SC_PAGESIZE);
@@ -256,7 +263,7 @@ read_pages(int fd, uint64_t *pages, uint64_t *shared)
         length = pread(fd, text, sizeof text - 1, 0);
     } while (length < 0 && errno == EINTR);
     if (length < 0) {
-        return errno;
+        return failure();
     }
     text[length] = '\0';
     if (shared == NULL) {
@@ -346,16 +353,15 @@ mp_rss_confirm(struct mp_rss_reader *reader)
     return confirmed;
 }
 
-/* ru_maxrss in bytes. Returns 0 or an errno. */
-static int
-read_maxrss(uint64_t *bytes)
+/* ru_maxrss in bytes, 0 if that is refused. */
+static uint64_t
+read_maxrss(void)
 {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0) {
-        return errno;
+        return 0;
     }
-    *bytes = (uint64_t)usage.ru_maxrss * 1024;
-    return 0;
+    return (uint64_t)usage.ru_maxrss * 1024;
 }
 
 static void
@@ -369,9 +375,8 @@ open_reader(struct mp_rss_reader *reader)
 void
 mp_rss_open(struct mp_rss_reader *reader)
 {
-    if (read_maxrss(&reader->foreign_maxrss) != 0) {
-        reader->foreign_maxrss = UINT64_MAX;
-    }
+    uint64_t maxrss = read_maxrss();
+    reader->foreign_maxrss = maxrss != 0 ? maxrss : UINT64_MAX;
     open_reader(reader);
 }
 
@@ -415,7 +420,7 @@ find_peak(int fd, uint64_t *bytes)
             continue;
         }
         if (length <= 0) {
-            return length < 0 ? errno : ENODATA;
+            return length < 0 ? failure() : ENODATA;
         }
         at += length;
         char *line = text;
@@ -445,7 +450,7 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
 {
     mp_lock_acquire(&reader->lock);
     int fd = open_proc(reader, path);
-    int error = fd < 0 ? errno : 0;
+    int error = fd < 0 ? failure() : 0;
     mp_lock_release(&reader->lock);
     if (error == 0) {
         error = find_peak(fd, bytes);
@@ -454,21 +459,14 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
     return error;
 }
 
-/* Reads the peak without a descriptor, if that is this process's. Its ru_maxrss begins
- * with the peak of the program that it ran before exec, or of the parent if that used
- * vfork (fs/exec.c), which is at most what it was at first. Returns 0 or an errno. */
-static int
-read_own_maxrss(const struct mp_rss_reader *reader, uint64_t *bytes)
+/* The peak without a descriptor, 0 if it may be another one's: ru_maxrss begins with the
+ * peak of the program that this process ran before exec, or of the parent if that used
+ * vfork (fs/exec.c). So it is ours once it has risen above what it was at first. */
+static uint64_t
+read_own_maxrss(const struct mp_rss_reader *reader)
 {
-    uint64_t maxrss;
-    int error = read_maxrss(&maxrss);
-    if (error == 0 && maxrss <= reader->foreign_maxrss) {
-        error = ENODATA;
-    }
-    if (error == 0) {
-        *bytes = maxrss;
-    }
-    return error;
+    uint64_t maxrss = read_maxrss();
+    return maxrss > reader->foreign_maxrss ? maxrss : 0;
 }
 
 int
@@ -478,9 +476,10 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
     if (error == ENODATA) {
         error = read_peak(reader, thread_status, bytes);
     }
-    /* It can't be opened: no number is left, or no /proc. */
-    if (error != 0 && read_own_maxrss(reader, bytes) == 0) {
-        error = 0;
+    if (error != 0) { /* it can't be opened: no number is left, or no /proc */
+        uint64_t maxrss = read_own_maxrss(reader);
+        *bytes = maxrss;
+        error = maxrss != 0 ? 0 : error;
     }
     return error;
 }
@@ -489,10 +488,8 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
 int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
-    if (read_own_maxrss(reader, bytes) == 0) {
-        return 0;
-    }
-    return mp_rss_read_peak(reader, bytes);
+    *bytes = read_own_maxrss(reader);
+    return *bytes != 0 ? 0 : mp_rss_read_peak(reader, bytes);
 }
 
 /* By "self" nothing happens, and nothing is said, once the main thread has ended. */
@@ -501,10 +498,10 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
     int fd = open_proc_to(reader, mp_rss_reset_source, O_WRONLY);
-    int error = fd < 0 ? errno : 0;
+    int error = fd < 0 ? failure() : 0;
     mp_lock_release(&reader->lock);
     if (error == 0) {
-        error = write(fd, "5", 1) == 1 ? 0 : errno;
+        error = write(fd, "5", 1) == 1 ? 0 : failure();
         (void)close(fd);
     }
     return error;
@@ -524,7 +521,7 @@ leave_table(int low, int high)
 {
     unsigned after_low = (unsigned)(low + 1), after_high = (unsigned)(high + 1);
     if (syscall(SYS_close_range, after_high, ~0U, CLOSE_RANGE_UNSHARE_FLAG) != 0) {
-        return errno;
+        return failure();
     }
     if (after_low < (unsigned)high) {
         (void)syscall(SYS_close_range, after_low, (unsigned)high - 1, 0);

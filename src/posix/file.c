@@ -1,3 +1,7 @@
+#ifndef _GNU_SOURCE
+#    define _GNU_SOURCE 1
+#endif
+
 #include "file.h"
 #include "system.h"
 

@@ -24,9 +24,25 @@ CALLS = {
         ("mem_rss()", None),
         ("without_files(mem_rss)", OSError),
     ],
+    "rss_anon": [
+        ("rss_anon()", None),
+        ("without_files(rss_anon)", OSError),
+    ],
     "peak_rss": [
         ("peak_rss()", None),
-        ("without_files(peak_rss)", OSError),
+    ],
+    "above": [
+        ("above(1)", None),
+        ("above(1, 0.001)", None),
+        ("above(2**70, seconds=1)", None),
+        ("without_files(above, 1)", OSError),
+        ("above()", TypeError),
+        ("above('x')", TypeError),
+        ("above(-1)", ValueError),
+        ("above(Broken())", ZeroDivisionError),
+        ("above(1, 'x')", TypeError),
+        ("above(1, -1)", ValueError),
+        ("above(1, Broken())", ZeroDivisionError),
     ],
     "sample_mem": [
         ("sample_mem()", None),

@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,51 @@ def test_every_promise_of_the_readme_names_tests_that_are_there():
     tests = "".join(path.read_text(encoding="utf-8") for path in files)
     assert len(promised) > 20
     assert not {name for name in promised if f"def {name}(" not in tests}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="builds with cc")
+def test_an_extension_of_another_version_says_so_at_the_import(
+    build_package, run_fault
+):
+    package = build_package("other_version", version="0.0.9")
+    out = run_fault(
+        """
+try:
+    import memprobe
+except ImportError as error:
+    print(error.name, error.path == error.msg.split(", ")[1].partition(":")[0])
+    print(error)
+""",
+        package=package,
+    )
+    name, message = out.splitlines()
+    assert name == "memprobe._memprobe True"
+    assert re.fullmatch(
+        rf"memprobe {re.escape(memprobe.__version__)} has a built module of version "
+        r"0\.0\.9 beside it, .*: install memprobe anew",
+        message,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="builds with cc")
+def test_a_build_with_fast_math_refuses_what_others_refuse(build_package, run_fault):
+    run_fault(
+        """
+import memprobe
+for seconds in (float("inf"), float("-inf"), float("nan"), 10**400, -1):
+    for call in (
+        lambda: memprobe.above(1, seconds),
+        lambda: memprobe.configure(min_interval=seconds),
+    ):
+        try:
+            print(call())
+        except ValueError as error:
+            assert f"not {seconds!r}" in str(error), error
+        else:
+            raise AssertionError(seconds)
+memprobe.configure(min_interval=1e300)
+memprobe.configure(min_interval=0.5)
+assert memprobe.humanbytes(1536) == "1.5KB"
+""",
+        package=build_package("fast_math", "-ffast-math", "-O3"),
+    )
