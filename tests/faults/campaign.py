@@ -61,8 +61,9 @@ ONLY = {
 NO_LIES = {"clone", "clone3", "mmap", "munmap", "mprotect", "futex"}
 CAN_BE_SHORT = {"pread64", "read", "write", "readlinkat", "getdents64"}
 LEAVE_OPEN = {"close", "close_range", "fstat", "newfstatat"}
-# Never fail, or the C library relies on them.
+# Never fail, or the C library relies on them, or Python makes them in a forked child.
 NEVER = {
+    "getrandom",
     *("getpid", "gettid", "getppid", "getuid", "brk", "exit", "exit_group", "rseq"),
     *("rt_sigreturn", "rt_sigprocmask", "set_robust_list", "set_tid_address", "fork"),
 }
@@ -79,7 +80,12 @@ NUMBERS = {
     **{"getdents64": (217, 61), "clock_nanosleep": (230, 115), "exit_group": (231, 94)},
     **{"tgkill": (234, 131), "openat": (257, 56), "newfstatat": (262, 79)},
     **{"readlinkat": (267, 78), "set_robust_list": (273, 99), "dup3": (292, 24)},
-    **{"prlimit64": (302, 261), "rseq": (334, 293), "clone3": (435, 435)},
+    **{
+        "getrandom": (318, 278),
+        "prlimit64": (302, 261),
+        "rseq": (334, 293),
+        "clone3": (435, 435),
+    },
     **{"close_range": (436, 436)},
 }
 MACHINES = ["x86_64", "aarch64"]
