@@ -70,6 +70,7 @@ NEVER = {
 # The numbers on (x86_64, aarch64).
 NUMBERS = {
     **{"read": (0, 63), "write": (1, 64), "close": (3, 57), "fstat": (5, 80)},
+    **{"lseek": (8, 62), "rt_sigaction": (13, 134)},
     **{"mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214)},
     **{"rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "pread64": (17, 67)},
     **{"sched_yield": (24, 124), "madvise": (28, 233), "getpid": (39, 172)},
