@@ -49,6 +49,8 @@ static const char thread_status[] = PROC "thread-self/status";
 /* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
 #define STATM_SIZE 256
 
+#define MOST_INTERRUPTIONS 256 /* of one reading */
+
 /* How much of status is read at once; the line of the peak is among its first 500. */
 #ifndef MP_STATUS_PIECE
 #    define MP_STATUS_PIECE 1024
@@ -252,16 +254,28 @@ look(struct mp_rss_reader *reader, uint64_t *confirmed)
     return true;
 }
 
+/* After a pread that has failed: makes it anew if it was interrupted, which is no reason
+ * to go on for ever. Returns as pread does. */
+static MP_COLD ssize_t
+read_again(int fd, void *text, size_t size, off_t at)
+{
+    ssize_t length = -1;
+    for (int i = 0; length < 0 && errno == EINTR && i < MOST_INTERRUPTIONS; i++) {
+        length = pread(fd, text, size, at);
+    }
+    return length;
+}
+
 /* Reads RSS and, if `shared` isn't NULL, its shared part from an open statm, in pages.
  * Returns 0 or an errno. */
 static inline int
 read_pages(int fd, uint64_t *pages, uint64_t *shared)
 {
     char text[STATM_SIZE];
-    ssize_t length;
-    do {
-        length = pread(fd, text, sizeof text - 1, 0);
-    } while (length < 0 && errno == EINTR);
+    ssize_t length = pread(fd, text, sizeof text - 1, 0);
+    if (length < 0) {
+        length = read_again(fd, text, sizeof text - 1, 0);
+    }
     if (length < 0) {
         return failure();
     }
@@ -418,8 +432,8 @@ find_peak(int fd, uint64_t *bytes)
     bool inside = false; /* of a line whose beginning didn't fit, that of the groups */
     for (;;) {
         ssize_t length = pread(fd, text + kept, sizeof text - kept, at);
-        if (length < 0 && errno == EINTR) {
-            continue;
+        if (length < 0) {
+            length = read_again(fd, text + kept, sizeof text - kept, at);
         }
         if (length <= 0) {
             return length < 0 ? failure() : ENODATA;
