@@ -937,11 +937,11 @@ PyDoc_STRVAR(breakdown_doc, "_breakdown($module, count, /)\n--\n\n"
 static PyObject *
 breakdown(PyObject *Py_UNUSED(module), PyObject *count)
 {
-    int counting = PyObject_IsTrue(count);
-    if (counting < 0) {
+    int is_asked = PyObject_IsTrue(count);
+    if (is_asked < 0) {
         return NULL;
     }
-    PyObject *counted = counting ? read_count() : Py_NewRef(Py_None);
+    PyObject *counted = is_asked ? read_count() : Py_NewRef(Py_None);
     if (counted == NULL) {
         return NULL;
     }
