@@ -1,22 +1,38 @@
-"""memprobe show: what the recorder's files say, and that no file can harm it."""
+"""memprobe show: what the observer's files say, and that no file can harm it."""
 
+import csv
+import io
 import json
 import os
 import random
+import re
 import signal
 import struct
 import subprocess
 import sys
 import time
+import tracemalloc
+import unicodedata
 import xml.etree.ElementTree
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-import memprobe
-from memprobe import _record
+from memprobe import _record_file
+from memprobe._cli import show as show_module
+from memprobe._cli.table import COLUMNS, Row, table
 
-MIB = 2**20
+MB = 2**20
+SHOW = [sys.executable, "-m", "memprobe", "show"]
+DAY = 1_700_000_000  # 2023-11-14 22:13:20 UTC
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="clock and locks of Linux")
+
+HOSTILE = (
+    "\x1b]0;owned\x07\nfake line\r\x9b31m\udcff\u202e\u6f22\u5b57 e\u0301\u200b"
+    "\u2764\ufe0f\U0001f468\u200d\U0001f469\u2066\ufeff\u05d0 \u0e33\u3000%s {0}\\"
+)
 
 
 @pytest.fixture
@@ -27,515 +43,362 @@ def trail(tmp_path):
 
 
 @pytest.fixture
+def write(trail, record_files):
+    """Write a file of one process into the folder; each has another number."""
+
+    def write(samples=((0, 50 * MB), (10, 60 * MB)), **facts):
+        write.pid = facts.setdefault("pid", write.pid + 1)
+        if isinstance(facts.get("command"), str):
+            facts["command"] = facts["command"].split(" ")
+        return record_files.write(trail, samples, **facts)
+
+    write.pid = 100
+    return write
+
+
+@pytest.fixture
+def live(write, record_files):
+    """Write files of processes that are being recorded as long as the test goes on."""
+    held = []
+
+    def live(samples=((0, 50 * MB), (10, 60 * MB)), **facts):
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        facts = {"clock": now - samples[-1][0], "state": "running", **facts}
+        path = write(samples, **facts)
+        held.append(record_files.hold(path))
+        return path
+
+    yield live
+    for file in held:
+        file.close()
+
+
+@pytest.fixture
 def show(tmp_path):
     """Run the command; return what it printed. Its errors and status must be these."""
 
-    def run(*arguments, status=0, errors=0):
+    def run(*arguments, status=0, errors=0, env=None, **options):
+        environment = {**os.environ, "TZ": "UTC", "COLUMNS": "", **(env or {})}
+        options.setdefault("stdout", subprocess.PIPE)
         done = subprocess.run(
-            [sys.executable, "-m", "memprobe", "show", *map(str, arguments)],
+            [*SHOW, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
             timeout=60,
             cwd=tmp_path,
+            env=environment,
             check=False,
+            **options,
         )
         run.errors = done.stderr.splitlines()
         assert done.returncode == status, done.stderr
         assert len(run.errors) == errors, done.stderr
         assert all(line.startswith("memprobe: ") for line in run.errors)
-        assert "Traceback" not in done.stderr
         return done.stdout
 
     return run
-
-
-def forge(path, samples=((0, 50 * MIB), (10, 60 * MIB)), **changes):
-    """Write a file as the recorder would have, but for the changes."""
-    times = [100_000_000_000 + int(t * 1e9) for t, _ in samples]
-    sizes = [rss for _, rss in samples]
-    fields = {
-        "magic": b"memprobe",
-        "version": 1,
-        "header_bytes": 4096,
-        "pid": 4242,
-        "wall_ns": 1_700_000_000_000_000_000,
-        "monotonic_ns": 100_000_000_000,
-        "interval_ns": 1_000_000_000,
-        "capacity": max(len(samples), 1),
-        "memory_limit": 0,
-        "peak": 0,
-        "ended": 1,
-        "argv_bytes": None,
-    }
-    state = {
-        "taken": len(samples),
-        "base": 0,
-        "count": len(samples),
-        "sum_low": sum(sizes),
-        "sum_high": 0,
-        "min": min(sizes, default=0),
-        "max": max(sizes, default=0),
-        "first_ns": times[0] if samples else 0,
-        "first": sizes[0] if samples else 0,
-        "last_ns": times[-1] if samples else 0,
-        "last": sizes[-1] if samples else 0,
-        "checksum": None,
-    }
-    argv = changes.pop("argv", b"python\0app.py\0")
-    for name, value in changes.items():
-        (fields if name in fields else state)[name] = value
-    if fields["argv_bytes"] is None:
-        fields["argv_bytes"] = len(argv)
-    header = _record.HEADER.pack(*fields.values())
-    if state["checksum"] is None:
-        state["checksum"] = 0
-        whole = _record.STATE.pack(*state.values())
-        state["checksum"] = _record.checksum_of(whole[:-8])
-    header += _record.STATE.pack(*state.values()) + bytes(_record.STATE.size) + argv
-    slots = [_record.SAMPLE.pack(*s) for s in zip(times, sizes, strict=True)]
-    slots = b"".join(slots) or bytes(16)
-    path.write_bytes(header.ljust(4096, b"\0") + slots)
-    return path
 
 
 def rows(text):
     return [line.split() for line in text.splitlines()[1:]]
 
 
-def test_table_has_a_line_for_each_process_the_largest_first(trail, show):
-    for number, size in enumerate([60, 900, 7]):
-        forge(
-            trail / f"{number}-{number}.memprobe",
-            [(0, 5 * MIB), (1800, (size + 100) * MIB), (3600, size * MIB)],
-            pid=number + 1,
-            argv=b"/usr/bin/python3\0/srv/app.py\0",
-            memory_limit=1000 * MIB,
-        )
-    table = show(trail)
-    assert table.split("\n")[0].split()[:3] == ["pid", "command", "state"]
-    assert [row[:3] for row in rows(table)] == [
-        ["2", "app.py", "exited"],
-        ["1", "app.py", "exited"],
-        ["3", "app.py", "exited"],
-    ]
-    middle = " ".join(rows(table)[1])
-    assert "60min 3 5.00MB 160MB 60.0MB +55.0MB 6%" in middle
+def width_of(text):
+    """How many columns a text takes, by another rule than memprobe's own."""
+    wcwidth = pytest.importorskip("wcwidth")
+    return sum(max(wcwidth.wcwidth(c), 0) for c in text)
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_table_is_as_wide_as_the_terminal(trail, tmp_path, width):
-    pty = pytest.importorskip("pty")
-    import fcntl
-    import termios
+# One screen
 
-    for n in range(3):
-        forge(trail / f"{n}-{n}.memprobe", argv=b"python\0" + b"a long name.py " * 20)
-    main, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    command = [sys.executable, "-m", "memprobe", "show", str(trail)]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-    with subprocess.Popen(
-        command, stdout=other, cwd=tmp_path, env=environment, close_fds=True
-    ) as child:
-        os.close(other)
-        text = b""
-        try:
-            while part := os.read(main, 65536):
-                text += part
-        except OSError:
-            pass  # Linux says so when the other end is closed
-    os.close(main)
-    assert child.returncode == 0
-    lines = text.decode().splitlines()
-    assert len(lines) == 4
-    assert all(len(line) < width for line in lines)
-    assert max(map(len, lines)) > width * 0.6
-    assert all("█" in line and "a long" in line for line in lines[1:])
-
-
-def test_table_has_80_columns_where_there_is_no_terminal(trail, show):
-    for n in range(3):
-        forge(trail / f"{n}-{n}.memprobe", argv=b"python\0" + b"a long name.py " * 20)
-    table = show(trail)
-    assert max(map(len, table.splitlines())) == 80
-    assert table.isascii()
-
-
-def test_one_file_is_shown_with_chart_dump_and_figures(trail, show):
-    samples = [(t, (50 + t) * MIB) for t in range(100)]
-    text = show(forge(trail / "1-1.memprobe", samples, memory_limit=1024 * MIB))
-    assert text.startswith("memprobe: app.py\n- rss (sample):\n-    > 50MB,\n")
-    assert text.count("-    > ") == 10
-    for line in (
-        "-    > 149MB,",
-        "- rss (end): 149MB.",
-        "- process: 4242, exited.",
-        "- duration: 99.0 s.",
-        "- samples: 100, one every 1.0 s.",
-        "- rss (min, mean, max): 50MB, 99.5MB, 149MB.",
-        "- growth: +3.52GB an hour.",
-        "- limit of the cgroup: 1GB, 15% of it at the end.",
-    ):
-        assert f"\n{line}\n" in text
-    assert "160MB |" in text
-
-
-def test_a_file_without_samples_is_shown_too(trail, show):
-    path = forge(trail / "1-1.memprobe", [])
-    assert "- samples: 0" in show(path)
-    forge(trail / "2-2.memprobe")
-    assert [row[0] for row in rows(show(trail))] == ["4242", "4242"]
-    show("--csv", "out.csv", path)
-
-
-def test_a_file_without_samples_cannot_be_drawn(trail, show):
-    pytest.importorskip("matplotlib")
-    path = forge(trail / "1-1.memprobe", [])
-    show("--plot", "out.svg", path, status=1, errors=1)
-    assert "there are no samples to draw" in show.errors[0]
-
-
-def test_csv_has_every_sample_of_every_process(trail, show, tmp_path):
-    forge(trail / "1-1.memprobe", [(0, 50), (1.5, 60)], pid=1)
-    forge(trail / "2-2.memprobe", [(5, 70)], pid=2)
-    show(trail, "--csv", "out.csv")
-    assert (tmp_path / "out.csv").read_text().splitlines() == [
-        "pid,started,seconds,rss_bytes",
-        "1,2023-11-14T22:13:20.000000Z,0.000000,50",
-        "1,2023-11-14T22:13:20.000000Z,1.500000,60",
-        "2,2023-11-14T22:13:25.000000Z,0.000000,70",
-    ]
-
-
-def test_json_is_what_the_files_say(trail, show):
-    forge(trail / "1-1.memprobe", memory_limit=120 * MIB, argv=b"a\0\xff\x1b\0")
-    (process,) = json.loads(show(trail, "--json"))
-    assert process["pid"] == 4242
-    assert process["argv"] == ["a", "\udcff\x1b"]
-    assert (process["first"], process["last"]) == (50 * MIB, 60 * MIB)
-    assert (process["count"], process["seconds"]) == (2, 10.0)
-    assert process["limit_share"] == 0.5
-    assert process["growth_per_hour"] == pytest.approx(3600 * MIB)
-    assert process["started"] == 1_700_000_000.0
-
-
-def test_plot_has_all_processes_in_one_picture(trail, show, tmp_path):
-    pytest.importorskip("matplotlib")
-    for n in range(3):
-        path = trail / f"{n}-{n}.memprobe"
-        forge(path, [(n, 50 * MIB), (n + 9, 90 * MIB)], pid=n + 1, argv=b"$\\frac$\0")
-    show(trail, "--plot", "out.svg")
-    svg = (tmp_path / "out.svg").read_text()
-    xml.etree.ElementTree.fromstring(svg)
-    for n in range(3):
-        assert f"{n + 1} $\\frac$" in svg
-    assert "RSS (MB)" in svg
-    assert "3 processes" in svg
-
-
-# What a file can do
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not a file of memprobe's recorder"),
-        (b"hello\n" * 1000, "not a file of memprobe's recorder"),
-        (b"memprobe", "the file ends within its header"),
-        (b"memprobe" + bytes(5000), "version 0 of the format; this reads 1"),
-    ],
-)
-def test_a_foreign_file_is_one_line_and_the_others_are_shown(
-    trail, show, content, message
-):
-    forge(trail / "1-1.memprobe")
-    (trail / "2-2.memprobe").write_bytes(content)
-    assert len(rows(show(trail, status=1, errors=1))) == 1
-    assert show.errors == [f"memprobe: {trail / '2-2.memprobe'}: {message}"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"version": 2},
-        {"header_bytes": 0},
-        {"pid": 0},
-        {"pid": 2**64 - 1},
-        {"wall_ns": -1},
-        {"monotonic_ns": -(2**63)},
-        {"interval_ns": 0},
-        {"interval_ns": -(2**63)},
-        {"capacity": 0},
-        {"capacity": 2**63},
-        {"capacity": 2**64 - 1},
-        {"ended": 2},
-        {"argv_bytes": 2049},
-        {"argv_bytes": 2**32 - 1},
-        {"taken": 2**64 - 1},
-        {"taken": 3},
-        {"base": 5},
-        {"count": 1},
-        {"sum_high": 2**64 - 1},
-        {"sum_low": 0},
-        {"min": 0},
-        {"max": 1},
-        {"first_ns": -(2**63)},
-        {"last_ns": 2**63 - 1},
-        {"last_ns": 2**63 - 1, "first_ns": 2**63 - 1},
-        {"last": 2**64 - 1},
-        {"samples": [(0, 50), (-50, 60)]},
-        {"checksum": 0},
-        {"checksum": 1},
-    ],
-    ids=str,
-)
-def test_what_a_header_contradicts_is_one_line(trail, show, changes):
-    forge(trail / "1-1.memprobe", **changes)
-    show(trail, status=1, errors=1)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"wall_ns": 2**63 - 1},
-        {"monotonic_ns": 0},
-        {"monotonic_ns": 2**63 - 1},
-        {"interval_ns": 2**63 - 1},
-        {"memory_limit": 1},
-        {"memory_limit": 2**64 - 1},
-        {"peak": 2**64 - 1},
-        {"pid": 2**32 - 1, "ended": 0},
-        {"argv": b""},
-        {"argv": b"\0"},
-        {"argv": b"x" * 2048},
-        {"samples": [(0, 1), (0, 1)]},
-        {"samples": [(0, 2**64 - 1)]},
-        {"samples": [(0, 1), (9e9, 1)]},
-    ],
-    ids=str,
-)
-def test_absurd_numbers_are_shown_as_they_are(trail, show, tmp_path, changes):
-    path = forge(trail / "1-1.memprobe", **changes)
-    for arguments in (["--json", "--csv", "out.csv"], []):
-        show(trail, *arguments)
-        show(path, *arguments)
-    assert max(map(len, show(trail).splitlines())) <= 80
-
-
-def test_a_sparse_file_does_not_fill_the_memory(trail, show):
-    """A terabyte of samples that cost nothing: only some of them are read."""
-    path = trail / "1-1.memprobe"
-    count = 2**36
-    forge(path, taken=count, count=count, capacity=count, sum_low=50 * MIB * count)
-    try:
-        os.truncate(path, 4096 + 16 * count)
-    except OSError:
-        pytest.skip("no sparse files of that size")
-    show(path, "--json", status=1, errors=1)
-    assert "its samples are damaged" in show.errors[0]
-
-
-def test_a_long_file_is_shown_by_a_spread_of_its_samples(trail):
-    samples = [(t, (50 + t) * MIB) for t in range(1000)]
-    path = str(forge(trail / "1-1.memprobe", samples))
-    whole, spread = _record.read(path), _record.read(path, most=10)
-    assert len(whole.samples) == whole.stored == spread.stored == 1000
-    assert len(spread.samples) == 11
-    assert spread.samples[0] == whole.samples[0]
-    assert spread.samples[-1] == whole.samples[-1]
-    assert set(spread.samples) < set(whole.samples)
-
-
-HOSTILE = b"\x1b]0;owned\x07\nfake line\r\x9b31m\xff\xe2\x80\xae\xe6\xbc\xa2\0"
-
-
-def test_hostile_arguments_do_nothing_to_a_terminal(trail, show):
-    path = forge(trail / "1-1.memprobe", argv=HOSTILE)
-    for arguments, lines in (([trail], 2), ([trail, path], 3)):
-        text = show(*arguments)
-        assert len(text.splitlines()) == lines
-        assert all(line.isprintable() for line in text.splitlines())
-    text = show(path)
-    assert all(line.isprintable() for line in text.splitlines())
-    assert r"\x1b]0;owned\x07\nfake" in text
-
-
-@posix
-def test_hostile_file_names_do_nothing_to_a_terminal(trail, show):
-    path = trail / "\x1b[2J\nx.memprobe"
-    path.write_text("")
-    show(path, status=1, errors=1)
-    assert show.errors[0].isprintable()
-
-
-@posix
-def test_a_fifo_a_folder_and_a_device_are_one_line_each(trail, show):
-    os.mkfifo(trail / "1-1.memprobe")
-    (trail / "2-2.memprobe").mkdir()
-    (trail / "3-3.memprobe").symlink_to("/dev/zero")
-    (trail / "4-4.memprobe").symlink_to("nowhere")
-    (trail / "5-5.memprobe").symlink_to("5-5.memprobe")
-    forge(trail / "6-6.memprobe")
-    assert len(rows(show(trail, status=1, errors=4))) == 1
-    assert sum("not a regular file" in line for line in show.errors) == 3
-    show("/dev/zero", status=1, errors=1)
-    show(trail / "1-1.memprobe", status=1, errors=1)
-
-
-def test_what_is_not_there_is_one_line(trail, show):
-    show(trail / "nowhere", status=1, errors=1)
-    assert "nowhere: " in show.errors[0]
-    show(trail, status=1, errors=1)
-    assert "no files of the recorder" in show.errors[0]
-    assert json.loads(show(trail, "--json", status=1, errors=1)) == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["--nonsense", "."],
-        ["--plot", "x.gif", "."],
-        ["--json", "--follow", "."],
-        ["--follow", "--csv", "x.csv", "."],
-    ],
-)
-def test_wrong_usage_is_status_2(arguments, tmp_path):
-    command = [sys.executable, "-m", "memprobe", "show", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, cwd=tmp_path, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"usage: memprobe")
-
-
-def test_mutated_files_are_sound_or_one_line(trail, show, tmp_path):
-    """2 000 mutations and truncations of a real file: no other exception comes out."""
-    memprobe.configure(capacity=32)
-    memprobe.record(trail, 3600)
-    try:
-        for _ in range(50):
-            memprobe.sample_mem()
-    finally:
-        memprobe.stop_recording()
-    (name,) = os.listdir(trail)
-    good = (trail / name).read_bytes()
-    path = tmp_path / "1-1.memprobe"
-    rng = random.Random(2026)
-    wrong = []
-    for number in range(2000):
-        raw = bytearray(good)
-        for _ in range(rng.choice([1, 1, 2, 8, 64])):
-            # Where it hurts: the header's 264 bytes, mostly.
-            at = rng.randrange(264 if rng.random() < 0.7 else len(raw))
-            raw[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
-        if rng.random() < 0.2:
-            del raw[rng.randrange(len(raw)) :]
-        path.write_bytes(raw)
-        try:
-            record = _record.read(str(path))
-        except (_record.NotARecord, OSError):
-            wrong.append(bytes(raw))
-            continue
-        times = [t for t, _ in record.samples]
-        assert times == sorted(times), number
-        assert all(record.min <= rss <= record.max for _, rss in record.samples)
-        # All that is shown of it can be shown.
-        if number % 20 == 0:
-            show(path)
-            show(path, "--json")
-    assert 500 < len(wrong) < 2000
-    for number, raw in enumerate(wrong[::20]):
-        (trail / f"{number + 1}-{number}.memprobe").write_bytes(raw)
-    files = len(os.listdir(trail))
-    assert len(rows(show(trail, status=1, errors=files - 1))) == 1
-
-
-# Living processes
-
-
-def start_following(*arguments, **options):
-    command = [sys.executable, "-m", "memprobe", "show", "--follow", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
-
-
-@posix
-def test_follow_shows_what_comes_until_ctrl_c(trail, tmp_path):
-    forge(trail / "1-1.memprobe", pid=11)
-    with start_following(
-        str(trail), cwd=tmp_path, stderr=subprocess.PIPE, bufsize=1
-    ) as child:
-        seen = []
-        for line in child.stdout:
-            seen.append(line)
-            if line == "\n" and len(seen) == 3:
-                forge(trail / "2-2.memprobe", pid=22)
-            if line.lstrip().startswith("22 "):
-                child.send_signal(signal.SIGINT)
-                break
-        rest, errors = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert errors == ""
-    assert "\x1b" not in "".join(seen) + rest
-
-
-@posix
-def test_follow_redraws_in_a_terminal(trail, tmp_path):
-    pty = pytest.importorskip("pty")
-    for n in range(100):
-        forge(trail / f"{n}-{n}.memprobe", pid=n + 1)
-    import fcntl
-    import termios
-
-    main, other = pty.openpty()
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 60, 0, 0))
-    command = [sys.executable, "-m", "memprobe", "show", "--follow", str(trail)]
-    with subprocess.Popen(command, stdout=other, stderr=other, cwd=tmp_path) as child:
-        os.close(other)
-        text = b""
-        while text.count(b"\x1b[J") < 2:
-            text += os.read(main, 65536)
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=60) == 130
-    os.close(main)
-    first, second = text.split(b"\x1b[J")[:2]
-    assert first.startswith(b"\x1b[2J\x1b[H")
-    assert second.startswith(b"\x1b[H")
-    assert second.count(b"\n") < 10  # it fits without scrolling
-    assert b"Traceback" not in text
-
-
-def test_a_living_process_is_shown_while_it_writes(trail, show):
-    program = """
-import sys, memprobe
-memprobe.configure(capacity=16)
-memprobe.record(sys.argv[1], 0.001)
-print(flush=True)
-while True: memprobe.sample_mem()
+FAMILY = """
+pid command               state             lasted   peak   last growth/h
+100 gunicorn app:app      exited             60min 95.0MB 95.0MB  +33.3MB ::####
+106   gunicorn: worker [~ ended              10min  205MB  205MB   +720MB :::###
+105   gunicorn: worker [~ exited (status 3)  10min  204MB  204MB   +720MB :::###
+104   gunicorn: worker [~ ended by SIGTERM   10min  203MB  203MB   +720MB :::###
+101   gunicorn: worker [~ exited             60min  300MB  149MB  +57.8MB ::####
+103     gunicorn: worker~ out of memory      10min  202MB  202MB   +720MB :::###
+102   gunicorn: worker [~ exited             60min  300MB  149MB  +57.8MB ::####
+7 ended
+not listed: 12 short-lived processes, 3 missed
+memory limit: 300MB of 512MB used (59%)
 """
-    command = [sys.executable, "-c", program, trail]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=trail) as child:
-        try:
-            child.stdout.readline()
-            time.sleep(0.01)
-            for _ in range(5):
-                (row,) = rows(show(trail))
-                assert row[0] == str(child.pid)
-                assert "running" in row
-        finally:
-            child.kill()
-    (row,) = rows(show(trail))
-    assert "killed" in row
+ONE = """
+memprobe: gunicorn: worker [app]
+- state: exited.
+- process: 101, parent 100, user www, host web-1.
+- time: 2023-11-14 22:13:20 to 2023-11-14 23:13:16, 59 min 56 s.
+- samples: 900, one every 1.0 s.
+- rss: first 90MB, last 149MB, peak 300MB.
+- rss (samples): min 90MB, mean 119.5MB, max 149MB.
+- of the last: shared 25MB, swap 0b.
+- growth: +57.8MB an hour.
+- memory limit: 300MB of 512MB used (59%).
+
+300MB |--------------------- peak 300MB between two samples --------------------
+250MB |
+200MB |
+150MB |                       ....................::::::::::::::::::::##########
+100MB |::#######################################################################
+ 50MB |#########################################################################
+    0 +-------------------------------------------------------------------------
+       0 min    10 min      20 min      30 min      40 min      50 min
+"""
 
 
-@posix
-def test_whoever_reads_the_table_may_stop(trail, tmp_path):
-    for n in range(300):
-        forge(trail / f"{n}-{n}.memprobe")
-    command = f"'{sys.executable}' -m memprobe show '{trail}' | head -1"
-    done = subprocess.run(
-        command, shell=True, capture_output=True, cwd=tmp_path, timeout=60, check=False
+def write_family(write):
+    """gunicorn: a master, two workers, and four that have ended in other ways."""
+    facts = {"started": DAY, "host": "web-1", "user": "www", "clock": 1000.0}
+    limits = {"cgroup_memory": 300 * MB, "memory_limit": 512 * MB}
+    steps = range(0, 3600, 4)
+    write(
+        [(t, (60 + t // 100) * MB, 20 * MB) for t in steps],
+        pid=100,
+        parent=1,
+        command="/usr/bin/python3 -X dev /usr/bin/gunicorn app:app",
+        short_lived=12,
+        missed=3,
+        **facts,
+        **limits,
     )
-    assert done.stderr == b""
-    assert done.stdout.count(b"\n") == 1
+    worker = {"command": ["gunicorn: worker [app]"], **facts}
+    for pid in (101, 102):
+        samples = [(t, (90 + t // 60) * MB, 25 * MB) for t in steps]
+        write(samples, pid=pid, parent=100, peak=300 * MB, **worker, **limits)
+    ends = [
+        {"state": "died", "status": 9, "cause": "out of memory"},
+        {"state": "died", "status": 15},
+        {"state": "exited", "status": 3},
+        {"state": "ended"},
+    ]
+    for pid, end in enumerate(ends, 103):
+        samples = [(t, (pid - 20 + t // 5) * MB, 25 * MB) for t in steps[:150]]
+        write(samples, pid=pid, parent=101 if pid == 103 else 100, **worker, **end)
+
+
+def test_a_family_on_one_screen(trail, write, show):
+    write_family(write)
+    assert "\n" + show(trail) == FAMILY
+
+
+def test_a_process_on_one_screen(trail, write, show):
+    write_family(write)
+    (path,) = trail.glob("101-*")
+    text = show(path)
+    assert "\n" + text == ONE
+    assert len(text.splitlines()) <= 23
+    (path,) = trail.glob("100-*")  # has more to say
+    assert len(show(path).splitlines()) <= 23
+
+
+@linux
+def test_the_living_stand_on_the_first_screen(trail, write, live, show):
+    for _ in range(45):
+        write([(0, 500 * MB), (10, 600 * MB)])
+    live(pid=7, parent=101)
+    table = show(trail).splitlines()
+    assert table[1].split()[0] == "7"
+    assert "running" in table[1]
+    assert "1 running, 60.0MB in all; 45 ended" in table
+    assert [row[0] for row in rows(show(trail, "--running"))][:1] == ["7"]
+    assert len(show(trail, "--running").splitlines()) == 3
+
+
+def test_children_stand_below_their_parents(trail, write, show):
+    def start(pid, parent, seconds, name, host="h"):
+        write(
+            [(0, 10 * MB), (9, 10 * MB)],
+            pid=pid,
+            parent=parent,
+            started=DAY + seconds,
+            start=1000 + seconds,
+            command=name,
+            host=host,
+        )
+
+    start(50, 1, 0, "root")
+    start(60, 50, 1, "child")
+    start(40, 60, 2, "grandchild")
+    # A number that was given away again, another host's, and one's own parent.
+    start(70, 60, -5, "older")
+    start(80, 50, 3, "elsewhere", host="i")
+    start(90, 90, 4, "own")
+    heading, *lines = show(trail).splitlines()[:-1]
+    order = [line.split()[0] for line in lines]
+    assert sorted(order) == "40 50 60 70 80 90".split()
+    assert order.index("60") == order.index("50") + 1
+    assert order.index("40") == order.index("60") + 1
+    left = heading.index("command")
+    indents = {
+        "root": 0,
+        "child": 2,
+        "grandchild": 4,
+        "older": 0,
+        "elsewhere": 0,
+        "own": 0,
+    }
+    for name, indent in indents.items():
+        (line,) = [line for line in lines if f" {name} " in line]
+        assert line.index(f" {name} ") + 1 - left == indent, name
+
+
+def test_sorted_by_a_column(trail, write, show):
+    write([(0, 10 * MB), (50, 30 * MB)], pid=1, parent=2, peak=90 * MB)
+    write([(0, 20 * MB), (90, 20 * MB)], pid=2, parent=0)
+    write([(0, 30 * MB), (10, 10 * MB)], pid=3, parent=2)
+
+    def order(*options):
+        return [int(row[0]) for row in rows(show(trail, *options))[:3]]
+
+    assert order() == [2, 1, 3]
+    assert order("--sort", "peak") == [1, 3, 2]
+    assert order("--sort", "first") == [3, 2, 1]
+    assert order("--sort", "lasted") == [2, 1, 3]
+    assert order("--sort", "pid") == [1, 2, 3]
+    for name in COLUMNS:
+        assert sorted(order("--sort", name)) == [1, 2, 3]
+
+
+def test_user_host_and_parent_are_columns_where_they_differ(trail, write, show):
+    wide = {"COLUMNS": "200"}
+    write(user="www", host="web-1", parent=1)
+    write(user="www", host="web-1", parent=1)
+    heading = show(trail, env=wide).split("\n")[0].split()
+    assert not {"user", "host", "parent", "swap", "pss"} & set(heading)
+    write(user="root", host="web-2", parent=77, swap=5 * MB, pss=9 * MB, uss=8 * MB)
+    heading, *lines = show(trail, env=wide).splitlines()
+    assert {"user", "host", "parent", "swap", "pss", "uss"} <= set(heading.split())
+    assert any("web-2" in line and "root" in line and "77" in line for line in lines)
+
+
+def test_the_last_title_is_shown(trail, write, show):
+    path = write(command="python app.py", title="app: serving\0now")
+    write()
+    assert "app: serving now" in show(trail)
+    text = show(path)
+    assert text.startswith("memprobe: app: serving now\n")
+    assert "- started as: python app.py.\n" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "name"),
+    [
+        (
+            "/usr/bin/python3.11 /srv/app.py --key s3cret",
+            "app.py --key s3cret",
+            "app.py",
+        ),
+        ("python -X dev -W error -u app.py x", "app.py x", "app.py"),
+        ("python -Im celery -A app worker", "celery -A app worker", "celery"),
+        ("python -mcelery worker", "celery worker", "celery"),
+        ("python -c s3cret x", "python -c s3cret x", "python"),
+        ("python -", "python -", "python"),
+        ("python -u", "python -u", "python"),
+        ("python -m", "python -m", "python"),
+        ("python", "python", "python"),
+        ("/bin/sh -c s3cret", "sh -c s3cret", "sh"),
+        ("[celeryd: w1] (-A s3cret)", "[celeryd: w1] (-A s3cret)", "celeryd"),
+        ("", "", "?"),
+    ],
+)
+def test_a_command_is_named_by_its_program(command, text, name):
+    from memprobe._cli.text import command_text, name_of
+
+    words = command.split(" ") if command else []
+    record = SimpleNamespace(command=words, title=None)
+    assert command_text(record) == text
+    assert name_of(record) == name
+    titled = SimpleNamespace(command=[command], title=None)  # as setproctitle does
+    assert "s3cret" not in name_of(titled)
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"state": "exited", "status": 0}, "exited"),
+        ({"state": "exited", "status": 137}, "exited (status 137)"),
+        ({"state": "died", "status": 9}, "killed"),
+        ({"state": "died", "status": 15}, "ended by SIGTERM"),
+        ({"state": "died", "status": 77}, "ended by signal 77"),
+        ({"state": "died", "status": 9, "cause": "out of memory"}, "out of memory"),
+        ({"state": "ended"}, "ended"),
+    ],
+)
+def test_states_in_words(trail, write, show, facts, word):
+    path = write(**facts)
+    assert f" {word} " in show(trail)
+    assert f"- state: {word}.\n" in show(path)
+
+
+@linux
+def test_the_states_of_what_may_live(trail, write, live, show):
+    path = live()
+    assert "- state: running.\n" in show(path)
+    silent = live(clock=time.clock_gettime(time.CLOCK_BOOTTIME) - 100, started=DAY)
+    assert "- state: running (not recorded since 2023-11-14).\n" in show(silent)
+    assert "running (not recorded since 2023-11-14)" in show(trail)
+    there = write(state="running", boot="anotherb", started=time.time() - 100)
+    assert re.search(r"- state: last seen 9[0-9]\.[0-9] s ago\.\n", show(there))
+    gone = write(state="running", pid=2**22)
+    assert "- state: ended.\n" in show(gone)
+
+
+def test_dates_are_times_today_and_days_before(trail, write, show):
+    write(started=DAY)
+    assert " 2023-11-14 " in show(trail)
+    path = write(started=DAY, state="ended", written=70)
+    assert "- time: 2023-11-14 22:13:20 to 2023-11-14 22:14:30, 10.0 s.\n" in show(path)
+    now = time.time()
+    write([(0, MB), (1, MB)], started=now)
+    assert time.strftime(" %H:%M ", time.gmtime(now)) in show(trail)
+
+
+@linux
+def test_totals_count_shared_pages_once(trail, live, show):
+    for size in (400, 350, 320):
+        live([(0, size * MB, 300 * MB), (1, size * MB, 300 * MB)])
+    live([(0, 50 * MB), (1, 50 * MB)])  # of which that isn't known
+    # 100 + 50 + 20, once 300, and 50.
+    assert "4 running, 520MB in all" in show(trail).splitlines()
+    live([(0, 50 * MB, 10 * MB), (1, 50 * MB, 10 * MB)], boot="another1")
+    assert "5 running, 570MB in all" in show(trail).splitlines()
+
+
+@linux
+def test_totals_are_of_pss_where_all_have_it(trail, live, show):
+    for _ in range(3):
+        live([(0, 400 * MB, 300 * MB), (1, 400 * MB, 300 * MB)], pss=201 * MB)
+    assert "3 running, 603MB in all" in show(trail).splitlines()
+
+
+def test_the_limit_of_a_cgroup_and_when_it_is_reached(trail, write, show):
+    """At its own rate: the process stands still, something beside it grows."""
+    samples = [(t, 50 * MB) for t in range(0, 3000, 2)]
+    path = write(samples, memory_limit=1000 * MB, cgroup_memory=700 * MB)
+    text = show(path)
+    assert "- memory limit: 700MB of 1000MB used (70%).\n" in text
+    assert "memory limit: 700MB of 1000MB used (70%)" in show(trail).splitlines()
+    assert "- memory limit" not in show(write(memory_limit=1000 * MB))
+
+
+def test_growth_is_not_told_before_a_minute(trail, write, show):
+    path = write([(t / 10, (50 + t) * MB) for t in range(500)])
+    assert "growth" not in show(path)
+    path = write([(t, (50 * MB + t * 20 * MB // 3600)) for t in range(1200)])
+    assert re.search(r"- growth: \+(19|20|21)[.0-9]*MB an hour\.\n", show(path))
+    path = write([(t, 50 * MB) for t in range(1200)])
+    assert "- growth: 0 an hour.\n" in show(path)
+
+
+def test_a_file_without_samples_is_shown_too(trail, write, show):
+    path = write([])
+    assert "- samples: 0" in show(path)
+    assert len(rows(show(trail))) == 1
+    (process,) = json.loads(show(trail, "--json"))
+    assert (process["count"], process["last"], process["seconds"]) == (0, None, 0)
+    assert show(trail, "--csv", "-").count("\n") == 1
