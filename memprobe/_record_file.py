@@ -50,7 +50,8 @@ SAMPLE_BYTES = 12
 
 SPANS = 66  # how finely a record knows a life without its samples
 
-_NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9A-Za-z]{8})\.memprobe")
+# Without the boot it is of version 1, which is to be refused, not overlooked.
+_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_SECONDS = 60
@@ -200,7 +201,7 @@ def names(directory: str) -> list[str]:
         for entry in entries:
             if not (match := _NAME.fullmatch(entry.name)):
                 continue
-            pid, start, boot = match.groups()
+            pid, start, boot = match.groups("")
             try:
                 written_ns = entry.stat().st_mtime_ns
             except OSError:  # removed since
