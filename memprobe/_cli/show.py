@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Complaint = Callable[[str], object]
 
-LINES = 23  # that one file takes: a terminal of 24, and its prompt
+LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
 
 KEYS = (
@@ -123,8 +123,9 @@ def follow(
             lines = table(
                 rows, room.width, blocks=room.blocks, height=height, sort=sort
             )
-        lines += [cut(f"memprobe: {one}", room.width, room.blocks) for one in problems]
+        lines += [f"memprobe: {problem}" for problem in problems]
         if room.redraws and room.height is not None:
+            lines = [cut(line, room.width, room.blocks) for line in lines]
             lines = [f"{line}\x1b[K" for line in lines[: room.height - 1]]
             out.write("\x1b[H" + "\n".join(lines) + "\n\x1b[J")
         else:
@@ -236,7 +237,7 @@ def one_file(record: "Record", room: Terminal) -> "list[str]":
         [(date - start, rss) for date, rss in samples],
         room.width,
         blocks=room.blocks,
-        height=LINES - 1 - len(figures),
+        height=min(LINES, (room.height or 24) - 1) - 1 - len(figures),
         peak=record.peak,
     )
     return [*figures, "", *lines] if lines else figures

@@ -194,13 +194,16 @@ def table(
     indented; or all in the order of a column.
     """
     rows = list(rows)
+    for row in rows:
+        row.depth = 0  # a parent may have ended since
     below = _summary(rows)
     rows = _sorted(rows, sort) if sort else _families(rows)
     if height is not None and 1 + len(rows) + len(below) > height:
         kept = max(height - len(below) - 2, 1)
         below = [f"and {len(rows) - kept} more", *below]
         del rows[kept:]
-    return _grid(rows, width, blocks) + [cut(line, width, blocks) for line in below]
+    below = [cut(line, width, blocks) for line in below]
+    return [*_grid(rows, width, blocks), *below][:height]
 
 
 def _sorted(rows: "list[Row]", name: str) -> "list[Row]":
