@@ -1,5 +1,6 @@
 """The extension. Everything else about the package is in pyproject.toml."""
 
+import runpy
 import sys
 import sysconfig
 from glob import glob
@@ -16,7 +17,9 @@ if sys.platform not in {"linux", "darwin", "win32"}:
 free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 abi3 = sys.version_info >= (3, 12) and not free_threaded
 
-macros = []
+# The extension says which Python files it belongs to.
+version = runpy.run_path("memprobe/_version.py")["__version__"]
+macros = [("MEMPROBE_VERSION", f'"{version}"')]
 if abi3:
     macros.append(("Py_LIMITED_API", "0x030C0000"))
 if free_threaded and sys.platform == "win32":
@@ -35,6 +38,7 @@ setup(
             "memprobe._memprobe",
             sources=["src/extension.c"],
             depends=[
+                "memprobe/_version.py",
                 "memprobe/include/memprobe.h",
                 *glob("src/**/*.[ch]", recursive=True),
             ],

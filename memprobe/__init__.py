@@ -3,16 +3,17 @@
 from memprobe import sample_mem, memdump
 """
 
-import memprobe._built  # noqa: F401  # first: it may put another memprobe here
-from memprobe._include import get_include
+from memprobe._built import get_include  # first: it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (
+    above,
     clear,
     configure,
     humanbytes,
     mem_rss,
     peak_rss,
     rss,
+    rss_anon,
     sample_mem,
     snapshot,
 )
@@ -23,6 +24,7 @@ from memprobe._samples import Stats, memdump, sample, stats
 
 __all__ = [
     "Stats",
+    "above",
     "clear",
     "configure",
     "get_include",
@@ -34,6 +36,7 @@ __all__ = [
     "ps",
     "record",
     "rss",
+    "rss_anon",
     "sample",
     "sample_mem",
     "sampling",

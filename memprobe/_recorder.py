@@ -6,11 +6,7 @@ import os
 import sys
 
 from memprobe import _memprobe, _sampler
-from memprobe._sampler import pause_around_forks
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import SupportsFloat, SupportsIndex
+from memprobe._arguments import SupportsFloat, SupportsIndex
 
 _directory = ""
 _keep: "int | None" = None
@@ -140,7 +136,6 @@ def _follow_forks() -> None:
         # Children of multiprocessing, and of Celery's billiard, end without atexit.
         util.Finalize(None, _memprobe._stop_recording, exitpriority=0)
 
-    pause_around_forks()
     os.register_at_fork(after_in_child=after_fork_in_child)
     util.register_after_fork(record, mark_the_end)
     _follows_forks = True

@@ -1,5 +1,9 @@
 /* The extension as one translation unit, so that a reading can be one function
- * (attributes.h): as separate files it takes 0.04 of a reading longer. */
+ * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h before
+ * all headers of the system, some of which it configures. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
 #if defined(_WIN32)
 #    include "windows/file.c"
 #    include "windows/os.c"
@@ -15,6 +19,7 @@
 #    include "statm.c"
 #    include "status.c"
 #endif
+#include "blocks.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"

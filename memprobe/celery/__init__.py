@@ -11,7 +11,6 @@ Afterwards ``celery -A app inspect memprobe`` answers from every node.
 import atexit
 import contextlib
 import io
-import math
 import os
 
 from billiard import current_process, get_start_method
@@ -19,8 +18,9 @@ from celery import Celery, signals
 from celery.utils.log import get_logger
 from celery.worker.control import inspect_command
 
+from memprobe._arguments import checked_int, checked_path, checked_seconds
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
-from memprobe._recorder import _checked_keep, record, stop_recording
+from memprobe._recorder import record, stop_recording
 from memprobe._samples import memdump
 from memprobe.celery._task_table import SLOTS, TABLE_BYTES, Figures, Slot, Table
 
@@ -71,9 +71,9 @@ def install(
 
     Raises TypeError or ValueError for a wrong argument.
     """
-    path = None if directory is None else _checked_directory(directory)
-    seconds = _checked_interval(interval)
-    wanted = None if keep is None else _checked_keep(keep)
+    path = None if directory is None else checked_path(directory, "directory")
+    seconds = checked_seconds(interval, "interval")
+    wanted = None if keep is None else checked_int(keep, "keep")
 
     def start_recording() -> None:
         if path is not None:
@@ -131,24 +131,6 @@ def _log_when_ready(message: str, error: Exception) -> None:
         logger.error(message, error)
 
     signals.worker_ready.connect(when_ready, weak=False)
-
-
-def _checked_directory(directory: "str | os.PathLike[str]") -> str:
-    try:
-        return os.path.abspath(os.fsdecode(directory))
-    except TypeError:
-        message = f"directory must be a path, not {directory!r}"
-        raise TypeError(message) from None
-
-
-def _checked_interval(interval: "SupportsFloat | SupportsIndex") -> float:
-    try:
-        seconds = float(interval)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"interval must be a number, not {interval!r}") from None
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"interval must be a number above 0, not {interval!r}")
-    return seconds
 
 
 def _make_table(start_method: str) -> None:

@@ -363,7 +363,7 @@ assert memprobe.stats().count == 0
         ({"directory": 1.5}, TypeError),
         ({"interval": 0}, ValueError),
         ({"interval": float("nan")}, ValueError),
-        ({"interval": "soon"}, ValueError),
+        ({"interval": "soon"}, TypeError),
         ({"interval": None}, TypeError),
         ({"keep": "all"}, TypeError),
         ({"keep": -1}, ValueError),

@@ -49,8 +49,8 @@ print(*sorted(set(sys.modules) - before))
 """)
     assert out.split() == [
         "memprobe",
+        "memprobe._arguments",
         "memprobe._built",
-        "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._process",
