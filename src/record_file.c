@@ -163,16 +163,21 @@ block_end(const struct mp_record_block *block)
     return (uint64_t)block->start_ns + (last << block->scale);
 }
 
+static uint32_t
+in_32_bits(uint64_t pages)
+{
+    return pages < MP_RECORD_UNKNOWN_32 ? (uint32_t)pages : MP_RECORD_UNKNOWN_32;
+}
+
 static bool
 samples_are_sound(const struct mp_record_block *block)
 {
+    uint32_t low = in_32_bits(block->low);
     uint32_t before = 0;
     for (uint32_t i = 0; i < block->count; i++) {
         const struct mp_record_sample *sample = &block->samples[i];
-        bool fits = sample->pages != MP_RECORD_UNKNOWN_32;
-        if (sample->time < before || sample->pages < block->low ||
-            (fits && sample->pages > block->high) ||
-            (!fits && block->high < MP_RECORD_UNKNOWN_32)) {
+        if (sample->time < before || sample->pages < low ||
+            sample->pages > block->high) {
             return false;
         }
         before = sample->time;
@@ -623,12 +628,6 @@ mp_record_file_continue(struct mp_record_file *file, const struct mp_record_io *
     error = write_change(io, &there, &now);
     *head = there;
     return error;
-}
-
-static uint32_t
-in_32_bits(uint64_t pages)
-{
-    return pages < MP_RECORD_UNKNOWN_32 ? (uint32_t)pages : MP_RECORD_UNKNOWN_32;
 }
 
 static void

@@ -128,10 +128,10 @@ struct mp_record_sample {
 struct mp_record_block {
     uint64_t checksum;         /* mp_record_checksum from here up to the samples */
     uint64_t samples_checksum; /* the same of the `count` samples */
-    uint64_t number; /* 1, 2, … in the order in which the file's blocks were written:
-                        of two that stand for the same the higher one is the newer */
     uint64_t first;
     uint64_t last;
+    uint64_t number;    /* 1, 2, … in the order in which the file's blocks were written:
+                           of two that stand for the same the higher one is the newer */
     uint32_t level;     /* how often it was merged, at least; 0: as it came */
     uint32_t count;     /* 1 to MP_RECORD_SAMPLES; only the newest isn't full */
     uint64_t low;       /* pages: the lowest of all that it stands for, */
