@@ -3,7 +3,8 @@
 from memprobe import sample_mem, memdump
 """
 
-from memprobe._built import get_include  # first: it may put another memprobe here
+import memprobe._built  # noqa: F401  # first: it may put another memprobe here
+from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
@@ -21,6 +22,7 @@ from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
+from memprobe._version import __version__ as __version__
 
 __all__ = [
     "Stats",

@@ -1,11 +1,10 @@
-"""The built module and its header; or what stands in for a bare folder memprobe/.
+"""The built module, or what stands in for a bare folder memprobe/.
 
 In a checkout the folder hides an installed memprobe from whatever puts the current
 folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 """
 
 import sys
-from os.path import join
 
 from memprobe._version import __version__
 
@@ -27,6 +26,8 @@ except ModuleNotFoundError as _error:
             f"{_folder} has memprobe's source and no built module for this Python: "
             "run `pip install .` there"
         ) from _error
+    for _name in [name for name in sys.modules if name.startswith("memprobe.")]:
+        del sys.modules[_name]
     # The import system hands out what stands in sys.modules at the end.
     sys.modules["memprobe"] = module_from_spec(_spec)
     try:
@@ -43,8 +44,3 @@ else:
             name="memprobe._memprobe",
             path=_built.__file__,
         )
-
-
-def get_include() -> str:
-    """Return the folder of ``memprobe.h``, for the compiler's ``-I``."""
-    return join(sys.modules["memprobe"].__path__[0], "include")

@@ -51,12 +51,14 @@ print(*sorted(set(sys.modules) - before))
         "memprobe",
         "memprobe._arguments",
         "memprobe._built",
+        "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._process",
         "memprobe._recorder",
         "memprobe._sampler",
         "memprobe._samples",
+        "memprobe._version",
     ]
 
 
