@@ -33,9 +33,11 @@ def chart(
     *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = list(
         BLOCKS[:-1] if blocks else ASCII
     )
-    peak = max(peak or 0, max(map(rss_of, samples), default=0))
     most = height - 3  # rows, less the two of the time axis and one for the mark
-    if peak == 0 or most < 1:
+    if not samples or most < 1:
+        return []
+    peak = max(peak or 0, *map(rss_of, samples))
+    if peak == 0:
         return []
     unit_name, unit = size_unit(peak)
     by = step(peak / unit, min(most, 9))

@@ -22,6 +22,7 @@ import pytest
 
 from memprobe import _record_file
 from memprobe._cli import show as show_module
+from memprobe._cli.series import dated
 from memprobe._cli.table import COLUMNS, Row, table
 
 MB = 2**20
@@ -425,8 +426,7 @@ def hostile_record(record_files, folder, pid=4242, **facts):
 
 
 @pytest.mark.parametrize("blocks", [True, False])
-def test_nothing_is_wider_than_the_terminal(record_files, trail, blocks, monkeypatch):
-    monkeypatch.setattr(show_module, "dated", cache(show_module.dated))
+def test_nothing_is_wider_than_the_terminal(record_files, trail, blocks):
     records = [hostile_record(record_files, trail)]
     records += [
         hostile_record(record_files, trail, pid=7 + n, parent=6 + n, host="h", **facts)
@@ -439,12 +439,13 @@ def test_nothing_is_wider_than_the_terminal(record_files, trail, blocks, monkeyp
             ]
         )
     ]
+    ones = [(record, dated(record)) for record in records[:2]]
     for width in [*range(1, 201), 1000]:
         room = SimpleNamespace(width=width, height=None, blocks=blocks)
         screens = [
             table(map(Row, records), width, blocks=blocks),
             table(map(Row, records), width, blocks=blocks, height=5, sort="peak"),
-            *(show_module.one_file(record, room) for record in records[:2]),
+            *(show_module.one_file(*one, room) for one in ones),
         ]
         for lines in screens:
             assert all(line.isprintable() for line in lines)
@@ -503,7 +504,11 @@ def pseudo_terminal(width, height, *arguments, **environment):
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
     process = subprocess.Popen(
-        [*SHOW, *map(str, arguments)], stdout=other, stderr=other, env=environment
+        [*SHOW, *map(str, arguments)],
+        stdout=other,
+        stderr=other,
+        env=environment,
+        cwd="/",
     )
     os.close(other)
 
