@@ -56,7 +56,7 @@ _NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_NS = 60_000_000_000  # of a shorter life nothing is said
-_CGROUP_BLOCKS = 12
+_CGROUP_BLOCKS = 8
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO without a writer
@@ -183,13 +183,12 @@ class Record:
         most = min(most, SPANS)
         spread = []
         for i in range(most):
-            span = range(i * SPANS // most, (i + 1) * SPANS // most)
-            known = [k for k in span if highs[k] >= 0]
-            if known:
-                middle_ns = begin_ns + (span.start + span.stop) * width_ns // 2
-                low = min(lows[k] for k in known) * self.page_size
-                high = max(highs[k] for k in known) * self.page_size
-                spread.append((middle_ns / 1e9, low, high))
+            begin, end = i * SPANS // most, (i + 1) * SPANS // most
+            high = max(highs[begin:end])
+            if high >= 0:
+                middle_ns = begin_ns + (begin + end) * width_ns // 2
+                low = min(lows[begin:end]) * self.page_size
+                spread.append((middle_ns / 1e9, low, high * self.page_size))
         return spread
 
 
@@ -647,7 +646,7 @@ def _life(
 
     for pages_of, part in zip(others, typical, strict=True):
         pages_of += [pages for pages, _ in part]
-    lows = [min(pages_of) if pages_of else 0 for pages_of in others]
+    lows = [min(pages_of) if pages_of else _MOST for pages_of in others]
     highs = [max(pages_of) if pages_of else -1 for pages_of in others]
     date_ns = begin_ns + newest.totals.wall_ns - newest.totals.written_ns
     spans = struct.pack(f"<{2 + 2 * SPANS}q", date_ns, width_ns, *lows, *highs)

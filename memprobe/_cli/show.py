@@ -145,12 +145,13 @@ class _Seen:
         # For how long it had been recorded when growth and charts were made.
         self._whole = record.seconds
         self._samples: list[Sample] | None = None
-        if before is not None and not before.is_old():
-            self._whole, self._samples = before._whole, before._samples
-        if before is not None and before.record is record:
-            self.row = before.row
-        else:
+        if before is None or before.is_old():
             self.row = Row(record)
+        else:
+            self._whole, self._samples = before._whole, before._samples
+            self.row = before.row
+            if record is not before.record:
+                self.row = Row(record, before.row.shape)
 
     def is_old(self) -> bool:
         """Return whether growth and charts would be others by now."""

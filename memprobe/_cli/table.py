@@ -70,17 +70,20 @@ _DISPENSABLE = (
 
 
 class Row:
-    """What the table says of a process. It keeps little of the record."""
+    """What the table says of a process. It keeps little of the record.
+
+    *shape* is RSS over time, as an earlier row had it.
+    """
 
     __slots__ = ("cgroup", "depth", "family", "living", "shape", "unlisted", "values")
 
-    def __init__(self, record: "Record") -> None:
+    def __init__(self, record: "Record", shape: "bytes | None" = None) -> None:
         self.living = record.state in LIVING
         self.family = (record.host, record.boot)
         self.depth = 0  # in the family
         self.unlisted = (record.short_lived or 0, record.missed or 0)
         self.cgroup = cgroup_of(record)
-        self.shape = _shape(record)
+        self.shape = _shape(record) if shape is None else shape
         self.values: dict[str, Any] = {
             "pid": record.pid,
             "parent": record.parent,
