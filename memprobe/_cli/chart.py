@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from memprobe._cli.series import Sample
 
-ASCII = " .:#||+--v-"
+ASCII = " .:#||+--v-."
 
 
 def chart(
@@ -22,15 +22,17 @@ def chart(
     blocks: bool,
     height: int = 14,
     peak: "int | None" = None,
+    inner: "Sequence[Sample]" = (),
 ) -> "list[str]":
     """Draw samples, pairs of seconds and bytes, as lines of at most *width* characters.
 
     A column is as high as the highest sample in it, so that no peak is lost. *peak* is
     what the kernel knows of, which may be higher than all samples: nobody knows when
     that was. There are at most *height* lines; without *blocks* they are ASCII. There
-    are none if there is nothing to draw or no room for it.
+    are none if there is nothing to draw or no room for it. *inner* is a part of the
+    samples, of the same time: the rest of each column is drawn lighter.
     """
-    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = list(
+    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash, lighter = list(
         BLOCKS[:-1] if blocks else ASCII
     )
     most = height - 3  # rows, less the two of the time axis and one for the mark
@@ -54,6 +56,9 @@ def chart(
     full = len(fills) - 1
     smallest = unit * ticks * by / rows / full
     heights = [max(1, round(rss / smallest)) for rss in columns(samples, room)]
+    parts = heights
+    if inner:
+        parts = [round(rss / smallest) for rss in columns(inner, room)]
     highest = max(heights)
     top = -(-highest // full)
     known = min(-(-round(peak / smallest) // full), rows)
@@ -66,7 +71,10 @@ def chart(
             bars = _marked(label, heights.index(highest), room, mark)
         else:
             bars = "".join(
-                fills[min(max(h - (row - 1) * full, 0), full)] for h in heights
+                lighter
+                if part <= (row - 1) * full < whole
+                else fills[min(max(min(part, whole) - (row - 1) * full, 0), full)]
+                for part, whole in zip(parts, heights, strict=True)
             )
         tick = labels.get(row, "")
         axis = y_tick if tick else y_axis

@@ -66,7 +66,7 @@ def show(options: "argparse.Namespace") -> bool:
         with writing(options.csv) as out:
             write_csv(records(), out)
     if options.plot is not None:
-        _plot(options.plot, list(records()))
+        draw(options.plot, list(records()))
     if options.openmetrics:
         metrics = families(records(), per_process=options.per_process)
         if options.output is None:
@@ -309,7 +309,7 @@ def _sizes(record: "Record", names: str) -> str:
     return ", ".join(known)
 
 
-def _plot(path: str, records: "list[Record]") -> None:
+def draw(path: str, records: "list[Record]") -> None:
     """Draw the largest by name, and what the others hold together."""
     from memprobe._cli.picture import Series, plot
 

@@ -169,11 +169,11 @@ def state_text(record: "Record") -> str:
     if record.state == "exited" and record.status:
         return f"exited (status {record.status})"
     if record.state == "died":
-        return record.cause or _death_text(record.signal)
+        return record.cause or death_text(record.signal)
     return record.state
 
 
-def _death_text(number: "int | None") -> str:
+def death_text(number: "int | None") -> str:
     if number is None:
         return "died"
     try:
@@ -190,6 +190,7 @@ def table(
     blocks: bool,
     height: "int | None" = None,
     sort: "str | None" = None,
+    summary: bool = True,
 ) -> "list[str]":
     """Return lines of at most *width* columns, *height* lines at most; totals are last.
 
@@ -199,7 +200,7 @@ def table(
     rows = list(rows)
     for row in rows:
         row.depth = 0  # a parent may have ended since
-    below = _summary(rows)
+    below = _summary(rows) if summary else []
     rows = _sorted(rows, sort) if sort else _families(rows)
     if height is not None and 1 + len(rows) + len(below) > height:
         kept = max(height - len(below) - 2, 1)

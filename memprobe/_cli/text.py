@@ -55,17 +55,17 @@ def command_line(record: "Record") -> str:
 
 def command_text(record: "Record") -> str:
     """Return what runs, by its last title: without interpreter and folders."""
-    return printable(" ".join(_words(record.title or record.command)))
+    return printable(" ".join(words_of(record.title or record.command)))
 
 
 def name_of(record: "Record") -> str:
     """Return the name of the program alone: arguments, and titles, may hold secrets."""
-    words = _words(record.command)
+    words = words_of(record.command)
     name = words[0] if words else ""
     return printable(name).strip("()[]:") or "?"
 
 
-def _words(command: "list[str] | str") -> "list[str]":
+def words_of(command: "list[str] | str") -> "list[str]":
     """Return program and arguments: without interpreter, its options, and folders."""
     words = command.split(" ") if isinstance(command, str) else list(command)
     if len(words) == 1:  # set by the program itself, as setproctitle does
