@@ -268,7 +268,7 @@ def _read_block(file: int, at: int) -> bytes:
 
 
 def checksum(raw: bytes) -> int:
-    """Return what mp_record_checksum() makes of bytes."""
+    """Return what mp_record_file_checksum() makes of bytes."""
     return int.from_bytes(raw, "big") % _PRIME
 
 
@@ -383,10 +383,6 @@ def _row(
                 break
             row.pop()
         if first >= 0:
-            if row and row[-1][4] < SAMPLES:
-                if not is_whole(block):
-                    continue
-                row.pop()  # only the newest can be in the making
             row.append(block)
     while row:
         newest = seen.get(row[-1][-1])

@@ -168,7 +168,7 @@ disk_row(const struct disk *disk, const struct mp_record_block **row)
     uint32_t count = 0;
     for (uint32_t slot = 1; slot < disk->count; slot++) {
         const void *block = disk->slots[slot];
-        if (mp_record_block_is_sound(block)) {
+        if (mp_record_file_block_is_sound(block)) {
             sound[count++] = block;
         }
     }
@@ -199,7 +199,7 @@ static uint64_t
 check_disk(const struct disk *disk, const struct came *came, uint64_t least,
            uint64_t most)
 {
-    CHECK(mp_record_head_now((const void *)disk->slots[0]) != NULL);
+    CHECK(mp_record_file_head_now((const void *)disk->slots[0]) != NULL);
     const struct mp_record_block *row[MP_RECORD_SLOTS];
     uint32_t count = disk_row(disk, row);
     uint64_t next = 0;

@@ -292,6 +292,28 @@ test_failed_writes_lose_nothing(void)
     free(came);
 }
 
+static void
+test_a_failure_at_a_blocks_last_sample_costs_no_resolution(void)
+{
+    enum { COUNT = 1500 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        bool is_last = i % MP_RECORD_SAMPLES == MP_RECORD_SAMPLES - 1;
+        disk->fault = is_last ? NOTHING_DONE : NO_FAULT;
+        CHECK((push(&file, disk, &came[i]) == 0) == !is_last);
+    }
+    const struct mp_record_block *row[MP_RECORD_SLOTS];
+    CHECK(disk_row(disk, row) == 5);
+    for (uint32_t i = 0; i < 4; i++) {
+        CHECK(row[i]->last - row[i]->first + 1 == row[i]->count);
+    }
+    free(disk);
+    free(came);
+}
+
 static int
 failing_read(void *context, uint32_t slot, void *block)
 {
@@ -444,8 +466,38 @@ test_whoever_continues_counts_on_and_is_said_in_the_head(void)
     head.changing[0].recorder = 99;
     head.changing[0].interval_ns = 5;
     CHECK(mp_record_file_continue(&file, &io, &head, disk->count) == 0);
-    const struct mp_record_changing *now = mp_record_head_now((void *)disk->slots[0]);
+    const struct mp_record_changing *now =
+        mp_record_file_head_now((void *)disk->slots[0]);
     CHECK(now->recorder == 99 && now->interval_ns == 5 && now->number == 2);
+    free(disk);
+    free(came);
+}
+
+static void
+test_what_was_lost_with_the_newest_blocks_is_counted_anew(void)
+{
+    enum { COUNT = 6100 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    for (uint32_t slot = 1; slot < disk->count; slot++) {
+        struct mp_record_block *block = (void *)disk->slots[slot];
+        if (block->level == 0) {
+            memset(block, 0, sizeof *block);
+        }
+    }
+    CHECK(continue_file(&file, disk) == 0);
+    CHECK(file.newest.count == 0);
+    uint64_t there = file.newest.first;
+    CHECK(there > 0 && there % (2 * MP_RECORD_SAMPLES) == 0);
+    for (uint64_t i = there; i < COUNT; i++) {
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    check_disk(disk, came, COUNT, COUNT);
     free(disk);
     free(came);
 }
@@ -458,7 +510,8 @@ test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new(void)
     begin(&file, disk);
     struct mp_record_io io = disk_io(disk);
     for (uint32_t cut = 0; cut < MP_RECORD_BLOCK_BYTES; cut += 1 + cut % 37) {
-        struct mp_record_changing before = *mp_record_head_now((void *)disk->slots[0]);
+        struct mp_record_changing before =
+            *mp_record_file_head_now((void *)disk->slots[0]);
         struct mp_record_changing change = before;
         change.parent++;
         memset(change.title, (int)('a' + cut % 26), sizeof change.title);
@@ -467,13 +520,13 @@ test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new(void)
         disk->cut = cut;
         CHECK(mp_record_file_change(&file, &io, &change) == EIO);
         const struct mp_record_changing *now =
-            mp_record_head_now((void *)disk->slots[0]);
+            mp_record_file_head_now((void *)disk->slots[0]);
         CHECK(now != NULL);
         CHECK(now->parent == before.parent || now->parent == change.parent);
         CHECK(now->parent == before.parent || now->title[0] == change.title[0]);
         disk->fault = NO_FAULT;
         CHECK(mp_record_file_change(&file, &io, &change) == 0);
-        now = mp_record_head_now((void *)disk->slots[0]);
+        now = mp_record_file_head_now((void *)disk->slots[0]);
         CHECK(now->parent == change.parent);
         uint64_t writes = disk->writes;
         CHECK(mp_record_file_change(&file, &io, &change) == 0);
@@ -502,6 +555,7 @@ test_the_state_at_the_end_is_written_without_a_sample(void)
         end.state = MP_RECORD_DIED;
         end.status = 9;
         end.cause = MP_RECORD_CAUSE_OUT_OF_MEMORY;
+        CHECK(continue_file(&file, disk) == 0);
         CHECK(mp_record_file_write(&file, &io, &end) == 0);
         check_disk(disk, came, count, count);
         const struct mp_record_block *row[MP_RECORD_SLOTS];
@@ -570,6 +624,26 @@ test_time_does_not_go_backwards(void)
 }
 
 static void
+test_a_clock_that_stands_still(void)
+{
+    enum { COUNT = 6001 };
+    struct came *came = new_samples(COUNT);
+    struct disk *disk = new_disk();
+    struct mp_record_file file;
+    begin(&file, disk);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        came[i].ns = 77;
+        CHECK(push(&file, disk, &came[i]) == 0);
+    }
+    check_disk(disk, came, COUNT, COUNT);
+    uint8_t full = file.full;
+    CHECK(continue_file(&file, disk) == 0);
+    CHECK(file.full == full && file.newest.last == COUNT - 1);
+    free(disk);
+    free(came);
+}
+
+static void
 test_what_does_not_fit_32_bits_is_unknown_and_not_wrong(void)
 {
     enum { COUNT = 12000 };
@@ -624,12 +698,12 @@ make_block(struct disk *disk, uint64_t first, uint32_t level, uint64_t number)
     block.first_pages = block.last_pages = 10;
     block.last_ns = (int64_t)(block.last * 1000);
     block.summary = new_summary(block.last_ns);
-    block.samples_checksum =
-        mp_record_checksum(0, block.samples, MP_RECORD_SAMPLES * sizeof *block.samples);
+    block.samples_checksum = mp_record_file_checksum(
+        0, block.samples, MP_RECORD_SAMPLES * sizeof *block.samples);
     const char *from = (const char *)&block.samples_checksum;
     block.checksum =
-        mp_record_checksum(0, from, (size_t)((const char *)block.samples - from));
-    CHECK(mp_record_block_is_sound(&block));
+        mp_record_file_checksum(0, from, (size_t)((const char *)block.samples - from));
+    CHECK(mp_record_file_block_is_sound(&block));
     disk_put(disk, disk->count, &block, sizeof block);
 }
 
@@ -707,13 +781,14 @@ test_the_checksum_is_a_remainder(void)
     static const uint8_t bytes[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     static const uint8_t ones[16] = {255, 255, 255, 255, 255, 255, 255, 255,
                                      255, 255, 255, 255, 255, 255, 255, 255};
-    CHECK(mp_record_checksum(0, bytes, 0) == 0);
-    CHECK(mp_record_checksum(0, bytes, 8) == UINT64_C(0x0102030405060708));
-    CHECK(mp_record_checksum(0, bytes, 12) == UINT64_C(0x050607084480bcf8));
-    CHECK(mp_record_checksum(0, ones, 8) == 58);
-    CHECK(mp_record_checksum(0, ones, 16) == 58 * 60);
-    uint64_t before = mp_record_checksum(0, bytes, 4);
-    CHECK(mp_record_checksum(before, bytes + 4, 8) == mp_record_checksum(0, bytes, 12));
+    CHECK(mp_record_file_checksum(0, bytes, 0) == 0);
+    CHECK(mp_record_file_checksum(0, bytes, 8) == UINT64_C(0x0102030405060708));
+    CHECK(mp_record_file_checksum(0, bytes, 12) == UINT64_C(0x050607084480bcf8));
+    CHECK(mp_record_file_checksum(0, ones, 8) == 58);
+    CHECK(mp_record_file_checksum(0, ones, 16) == 58 * 60);
+    uint64_t before = mp_record_file_checksum(0, bytes, 4);
+    CHECK(mp_record_file_checksum(before, bytes + 4, 8) ==
+          mp_record_file_checksum(0, bytes, 12));
 }
 
 static void
@@ -738,14 +813,17 @@ main(void)
     test_a_month_of_seconds_is_600_kib_and_keeps_each_spike();
     test_a_kill_at_any_write_leaves_a_sound_file();
     test_failed_writes_lose_nothing();
+    test_a_failure_at_a_blocks_last_sample_costs_no_resolution();
     test_blocks_that_cannot_be_read_are_merged_when_they_can();
     test_a_block_that_somebody_damaged_is_given_up();
     test_only_a_sound_file_of_this_very_process_is_continued();
     test_whoever_continues_counts_on_and_is_said_in_the_head();
+    test_what_was_lost_with_the_newest_blocks_is_counted_anew();
     test_a_change_of_the_head_cut_anywhere_leaves_the_old_one_or_the_new();
     test_the_state_at_the_end_is_written_without_a_sample();
     test_times_do_not_wrap();
     test_time_does_not_go_backwards();
+    test_a_clock_that_stands_still();
     test_what_does_not_fit_32_bits_is_unknown_and_not_wrong();
     test_the_oldest_give_way_when_the_file_is_full();
     return 0;

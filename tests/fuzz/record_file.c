@@ -94,10 +94,10 @@ seal(uint32_t slot)
     memcpy(&block, disk.slots[slot], sizeof block);
     uint32_t kept = block.count <= MP_RECORD_SAMPLES ? block.count : 0;
     block.samples_checksum =
-        mp_record_checksum(0, block.samples, kept * sizeof *block.samples);
+        mp_record_file_checksum(0, block.samples, kept * sizeof *block.samples);
     const char *from = (const char *)&block.samples_checksum;
     block.checksum =
-        mp_record_checksum(0, from, (size_t)((const char *)block.samples - from));
+        mp_record_file_checksum(0, from, (size_t)((const char *)block.samples - from));
     memcpy(disk.slots[slot], &block, sizeof block);
 }
 
