@@ -15,7 +15,6 @@ from memprobe._memprobe import rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
     from typing import NoReturn
 
 _ALL = signal.valid_signals()
@@ -47,18 +46,20 @@ class Child:
                 # None: a handler that isn't Python's, which doesn't survive exec.
                 signal.signal(signal.SIGCHLD, children or signal.SIG_DFL)
                 self._become(file, argv, environment)
-            except OSError as error:
-                os.write(fail, b"%d" % (error.errno or 0))
+            except (OSError, ValueError) as error:
+                # ValueError: the empty name.
+                os.write(fail, b"%d" % (getattr(error, "errno", None) or errno.ENOENT))
             finally:
                 os._exit(127)
         os.close(fail)
+        self._guard = self._waker = 0
+        self._renew_guard()
         reason = os.read(failure, 16)
         os.close(failure)
         if reason:
             os.waitpid(self.pid, 0)
+            self._end_guard()
             raise OSError(int(reason), os.strerror(int(reason)), file)
-        self._guard = self._waker = 0
-        self._life = -1
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def _note_end(self, *_: object) -> None:
@@ -89,30 +90,17 @@ class Child:
             # A script without a first line that says by what: the shell is to run it.
             os.execve("/bin/sh", ["sh", error.filename, *argv[1:]], environment)
 
-    def let_go(self, keep: "Container[int]") -> None:
+    def let_go(self, keep: "set[int]") -> None:
         """Leave the program alone with what it was given, but for descriptor 2.
 
         What reads its pipe sees the end when the program closes it, and what it writes
         to, or listens on, is nobody else's. *keep* are descriptors to leave.
         """
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0, inheritable=False)
-        if 1 not in keep:
-            os.dup2(null, 1, inheritable=False)
+        for descriptor in {0, 1} - keep:
+            os.dup2(null, descriptor, inheritable=False)
         os.close(null)
-        folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-        try:
-            descriptors = [int(name) for name in os.listdir(folder)]
-        except OSError:
-            return
-        for descriptor in descriptors:
-            try:
-                # Ours aren't inheritable.
-                inherited = os.get_inheritable(descriptor)
-                if descriptor > 2 and inherited and descriptor not in keep:
-                    os.close(descriptor)
-            except OSError:
-                continue  # what the folder was listed by
+        _close_inherited(keep | {0, 1, 2})
 
     def wait(self) -> int:
         """Return the program's wait status once it has ended; it stays a zombie.
@@ -123,7 +111,6 @@ class Child:
         status = self._look()
         if status is not None:
             return status
-        self._renew_guard()
         while True:
             number, by_process, sender = _next_signal()
             if number == signal.SIGCHLD:
@@ -140,8 +127,7 @@ class Child:
         ru_maxrss has that of children that were waited for, too, of which the zombie's
         count of their page faults tells; and what this process had at the fork.
         """
-        if self._guard:
-            self._end_guard()
+        self._end_guard()
         had_children = _stat(self.pid)[8:9] != [b"0"]
         _, _, usage = os.wait4(self.pid, 0)
         bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -225,8 +211,7 @@ class Child:
         return False
 
     def _renew_guard(self) -> None:
-        if self._guard:
-            self._end_guard()
+        self._end_guard()
         alive, life = os.pipe()
         try:
             guard = os.fork()
@@ -237,13 +222,16 @@ class Child:
         if guard == 0:
             try:
                 os.close(life)
-                os.read(alive, 1)  # until we are gone, however
+                _close_inherited({alive})
+                os.read(alive, 1)  # until its parent is gone, however
             finally:
                 os._exit(0)
         os.close(alive)
         self._guard, self._life = guard, life
 
     def _end_guard(self) -> None:
+        if self._guard == 0:
+            return
         os.close(self._life)
         os.kill(self._guard, signal.SIGKILL)
         os.waitpid(self._guard, 0)
@@ -313,6 +301,21 @@ def _is_pending(pid: int, number: int) -> bool:
         if line.startswith(b"ShdPnd:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
+
+
+def _close_inherited(keep: "set[int]") -> None:
+    """Close what whoever started us has handed down: ours aren't inheritable."""
+    folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
+    try:
+        descriptors = {int(name) for name in os.listdir(folder)}
+    except OSError:
+        return
+    for descriptor in descriptors - keep:
+        try:
+            if os.get_inheritable(descriptor):
+                os.close(descriptor)
+        except OSError:
+            continue  # what the folder was listed by
 
 
 def _hold_low_descriptors() -> None:

@@ -68,7 +68,7 @@ def main(words: "list[str]") -> None:
             f"- duration: {duration_text(child.ended - child.began)}.",
             *([_outcome(main, status)] if len(records) < 2 else []),
             *report.unlisted(records),
-            *_living(records, options.record),
+            *_living([r for r in records if r is not main], options.record),
             *([f"- {family.problem}."] if family.problem else []),
         ]
         report.tell(" ".join(words), main, records, figures, options, start)
