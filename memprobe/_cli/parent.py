@@ -109,17 +109,14 @@ class Child:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
         status = self._look()
-        if status is not None:
-            return status
-        while True:
+        while status is None:
             number, by_process, sender = _next_signal()
             if number == signal.SIGCHLD:
+                self._note_end()
                 status = self._look()
-                if status is not None:
-                    self.ended = time.monotonic()
-                    return status
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
+        return status
 
     def reap(self) -> "int | None":
         """Let go of the zombie; return its highest RSS in bytes if it is its own.
@@ -158,7 +155,10 @@ class Child:
             info = os.waitid(os.P_ALL, 0, flags)
             if info is None or info.si_pid == self.pid:
                 return
-            os.waitpid(info.si_pid, 0)
+            if info.si_pid == self._guard:  # somebody has killed it
+                self._end_guard()
+            else:
+                os.waitpid(info.si_pid, 0)
 
     def _stop_by(self, number: int) -> None:
         """Stop as the program has; return when somebody continues us, or it."""
