@@ -4,6 +4,7 @@ Everything else about the package is in pyproject.toml.
 """
 
 import os
+import runpy
 import sys
 import sysconfig
 from glob import glob
@@ -21,7 +22,9 @@ if sys.platform not in {"linux", "darwin", "win32"}:
 free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 abi3 = sys.version_info >= (3, 12) and not free_threaded
 
-macros = []
+# The extension says which Python files it belongs to.
+version = runpy.run_path("memprobe/_version.py")["__version__"]
+macros = [("MEMPROBE_VERSION", f'"{version}"')]
 if abi3:
     macros.append(("Py_LIMITED_API", "0x030C0000"))
 if free_threaded and sys.platform == "win32":
@@ -36,8 +39,10 @@ else:
 
 OBSERVER = ["observer", "family", "keep", "record_file", "recording"]
 OBSERVER_OF = {
-    "linux": ["linux/cgroup", "linux/os", "linux/process", "posix/folder", "posix/talk"]
-    + ["statm"],
+    "linux": [
+        *("linux/cgroup", "linux/os", "linux/process", "statm"),
+        *("posix/folder", "posix/talk"),
+    ],
     "darwin": ["macos/os", "macos/process", "posix/folder", "posix/talk"],
     "win32": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
 }
@@ -88,6 +93,7 @@ setup(
             "memprobe._memprobe",
             sources=["src/extension.c"],
             depends=[
+                "memprobe/_version.py",
                 "memprobe/include/memprobe.h",
                 *glob("src/**/*.[ch]", recursive=True),
             ],

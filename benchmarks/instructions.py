@@ -43,21 +43,37 @@ import memprobe
 
 system = ctypes.PyDLL(library)
 system.counted_calls.argtypes = [ctypes.c_char_p, ctypes.py_object, ctypes.c_long]
-rss_changes = ctypes.c_int.in_dll(system, "rss_changes")
+system.counted_readings.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long]
+rss_state = ctypes.c_int.in_dll(system, "rss_state")
+
+class Api(ctypes.Structure):  # memprobe.h
+    _fields_ = [("abi_version", ctypes.c_uint32), ("size", ctypes.c_uint32),
+                ("rss", ctypes.c_void_p), ("sample", ctypes.c_void_p)]
+
+get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+get_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+get_pointer.restype = ctypes.POINTER(Api)
+api = get_pointer(memprobe._memprobe._C_API, b"memprobe._memprobe._C_API").contents
 
 def count(name, function):
     function()
     if system.counted_calls(name.encode(), function, int(calls)) != 0:
         sys.exit(f"{name} failed")
 
-if memprobe.rss() != 3333 * os.sysconf("SC_PAGESIZE"):
+def count_api(name, function):
+    if system.counted_readings(name.encode(), function, int(calls)) != 0:
+        sys.exit(f"{name} failed")
+
+if memprobe.rss() != 33333 * os.sysconf("SC_PAGESIZE"):
     sys.exit("memprobe reads RSS in a way that still_system.c does not know.")
 count("nothing", gc.isenabled)
-count("rss()", memprobe.rss)
-count("sample_mem()", memprobe.sample_mem)
-rss_changes.value = 1
-count("sample_mem(), RSS changes", memprobe.sample_mem)
-rss_changes.value = 0
+for value, state in enumerate(("", ", moving", ", rising")):
+    rss_state.value = value
+    for call in (memprobe.rss, memprobe.mem_rss, memprobe.sample_mem):
+        count(f"{call.__name__}(){state}", call)
+    count_api(f"memprobe_rss(){state}", api.rss)
+    count_api(f"memprobe_sample(){state}", api.sample)
+rss_state.value = 0
 memprobe.configure(min_interval=1)
 count("sample_mem(), throttled", memprobe.sample_mem)
 """
@@ -100,7 +116,7 @@ def totals(folder):
 
 
 def count():
-    """Instructions of one call by name, without those of a call that does nothing."""
+    """Instructions of one call by name, without those of a Python call of nothing."""
     import memprobe
 
     packages = os.path.dirname(os.path.dirname(memprobe.__file__))
@@ -116,8 +132,12 @@ def count():
         subprocess.run(command, env=environment, timeout=300, check=True)
         found = totals(folder)
     nothing = found.pop("nothing")
-    names = sorted(found)
-    return {name: round((found[name] - nothing) / CALLS, 1) for name in names}
+
+    def counted(name):
+        from_c = name.startswith("memprobe_")
+        return round((found[name] - (0 if from_c else nothing)) / CALLS, 1)
+
+    return {name: counted(name) for name in sorted(found)}
 
 
 def compare(counts, kept):

@@ -3,21 +3,37 @@
  * how many digits RSS has just now, nor on whether memprobe's verification of its file,
  * once a millisecond, falls into it. */
 #define _GNU_SOURCE
+#include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
 #include <time.h>
 #include <valgrind/callgrind.h>
 
-/* RSS is 3 333 pages, or 3 334 at every second reading if this is 1. */
-int rss_changes;
+/* How RSS is from one reading to the next. */
+enum state {
+    STILL,  /* 33 333 pages */
+    MOVING, /* 33 331 and 33 330 in turn, which were exceeded before */
+    RISING, /* a page more each time */
+};
+enum state rss_state;
 
 ssize_t
 pread(int fd, void *to, size_t size, off_t offset)
 {
-    static char text[] = "55555 3333 1234 700 0 22222 0\n";
+    static char text[] = "55555 33333 1234 700 0 22222 0\n";
+    static unsigned highest = 33333;
     (void)fd;
     (void)offset;
-    text[9] ^= rss_changes ? '3' ^ '4' : 0;
+    if (rss_state == MOVING) {
+        text[10] = text[10] == '1' ? '0' : '1';
+    } else if (rss_state == RISING) {
+        highest++;
+        text[6] = (char)('0' + highest / 10000 % 10);
+        text[7] = (char)('0' + highest / 1000 % 10);
+        text[8] = (char)('0' + highest / 100 % 10);
+        text[9] = (char)('0' + highest / 10 % 10);
+        text[10] = (char)('0' + highest % 10);
+    }
     size_t length = sizeof text - 1;
     memcpy(to, text, size < length ? size : length);
     return (ssize_t)(size < length ? size : length);
@@ -40,6 +56,23 @@ clock_gettime(clockid_t clock, struct timespec *now)
 /* Python's, if the process that this is preloaded into is Python. */
 __attribute__((weak)) void *PyObject_CallNoArgs(void *function);
 __attribute__((weak)) void Py_DecRef(void *object);
+
+/* Calls a function of the C API; callgrind writes what just this took, under that name.
+ * Returns 0, or what the function returned. */
+int
+counted_readings(const char *name, int (*reading)(uint64_t *), long count)
+{
+    uint64_t bytes;
+    CALLGRIND_ZERO_STATS;
+    for (long i = 0; i < count; i++) {
+        int error = reading(&bytes);
+        if (error != 0) {
+            return error;
+        }
+    }
+    CALLGRIND_DUMP_STATS_AT(name);
+    return 0;
+}
 
 /* Calls a Python function; callgrind writes what just this took, under that name.
  * Returns 0, or -1 if the function raised. */

@@ -8,12 +8,14 @@ import memprobe._built  # noqa: F401  # first: it may put another memprobe here
 from memprobe._include import get_include
 from memprobe._measure import measure
 from memprobe._memprobe import (
+    above,
     clear,
     configure,
     humanbytes,
     mem_rss,
     peak_rss,
     rss,
+    rss_anon,
     sample_mem,
     snapshot,
 )
@@ -21,9 +23,11 @@ from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
+from memprobe._version import __version__ as __version__
 
 __all__ = [
     "Stats",
+    "above",
     "clear",
     "configure",
     "get_include",
@@ -35,6 +39,7 @@ __all__ = [
     "ps",
     "record",
     "rss",
+    "rss_anon",
     "sample",
     "sample_mem",
     "sampling",

@@ -1,4 +1,4 @@
-"""The built module, or what stands in where a bare folder memprobe/ is imported.
+"""The built module, or what stands in for a bare folder memprobe/.
 
 In a checkout the folder hides an installed memprobe from whatever puts the current
 folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
@@ -6,10 +6,12 @@ folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 
 import sys
 
+from memprobe._version import __version__
+
 try:
-    import memprobe._memprobe  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "memprobe._memprobe":
+    import memprobe._memprobe as _built
+except ModuleNotFoundError as _error:
+    if _error.name != "memprobe._memprobe":
         raise
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
@@ -23,7 +25,9 @@ except ModuleNotFoundError as error:
         raise ImportError(
             f"{_folder} has memprobe's source and no built module for this Python: "
             "run `pip install .` there"
-        ) from error
+        ) from _error
+    for _name in [name for name in sys.modules if name.startswith("memprobe.")]:
+        del sys.modules[_name]
     # The import system hands out what stands in sys.modules at the end.
     sys.modules["memprobe"] = module_from_spec(_spec)
     try:
@@ -31,3 +35,12 @@ except ModuleNotFoundError as error:
     except BaseException:
         sys.modules["memprobe"] = _bare
         raise
+else:
+    _version = getattr(_built, "_version", "unknown")
+    if _version != __version__:
+        raise ImportError(
+            f"memprobe {__version__} has a built module of version {_version} beside "
+            f"it, {_built.__file__}: install memprobe anew",
+            name="memprobe._memprobe",
+            path=_built.__file__,
+        )

@@ -1,23 +1,28 @@
 """The flight recorder: an observer beside the program, and how one is started."""
 
 import atexit
-import operator
 import os
 import sys
 
 from memprobe import _memprobe
+from memprobe._arguments import (
+    SupportsFloat,
+    SupportsIndex,
+    checked_int,
+    checked_path,
+    checked_seconds,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import SupportsFloat, SupportsIndex
 
 KEEP = 67_108_864
 
 # What the observer is told by one number.
 _WITH_PSS, _TEMPORARY, _UNLESS_OBSERVED = 1, 2, 4
 
-_NO_BOUND = -1
+_NO_BOUND, _MOST = -1, 2**63 - 1
 _PROGRAM = os.path.join(
     os.path.dirname(os.path.abspath(os.fsdecode(_memprobe.__file__))),
     "_observer.exe" if os.name == "nt" else "_observer",
@@ -30,22 +35,22 @@ _audit, _close, _getpid, _open, _readlink = (
     os.close,
     os.getpid,
     os.open,
-    getattr(os, "readlink", None),
+    os.readlink,
 )
 _FOLDER_FLAGS = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 )
 
 # What a daemon, which leaves its parent's session, records by: interval, bound.
-_configured: "tuple[float, int]" = (1.0, KEEP)
+_configured: tuple[float, int] = (1.0, KEEP)
 _follows_sessions = False
 
 
 def record(
-    directory: "str | os.PathLike[str]",
-    interval: "SupportsFloat | SupportsIndex" = 1.0,
+    directory: str | os.PathLike[str],
+    interval: SupportsFloat | SupportsIndex = 1.0,
     *,
-    keep: "SupportsIndex | None" = KEEP,
+    keep: SupportsIndex | None = KEEP,
 ) -> None:
     """Record this process and all its descendants into *directory*, from outside.
 
@@ -61,9 +66,10 @@ def record(
     observer can't be started; then nothing is left behind.
     """
     global _configured
-    wanted = _checked_directory(directory)
-    seconds = _checked_interval(interval)
-    bound = _NO_BOUND if keep is None else _checked_keep(keep)
+    # What a link leads to later doesn't matter.
+    wanted = os.fsencode(os.path.realpath(checked_path(directory, "directory")))
+    seconds = checked_seconds(interval, "interval")
+    bound = _checked_keep(keep)
     recorded = _start_recorder(wanted, seconds, bound, _UNLESS_OBSERVED)
     if recorded != wanted:
         raise RuntimeError(
@@ -117,11 +123,11 @@ class Observer:
 
 
 def start_observer(
-    directory: "int | str | os.PathLike[str]",
+    directory: int | str | os.PathLike[str],
     pids: "Iterable[int]",
     interval: float,
     *,
-    keep: "int | None",
+    keep: int | None,
     pss: bool = False,
     temporary: bool = False,
 ) -> Observer:
@@ -131,7 +137,7 @@ def start_observer(
     the observer removes the folder and ends when this process does. Raises OSError.
     """
     flags = (_WITH_PSS if pss else 0) | (_TEMPORARY if temporary else 0)
-    bound = _NO_BOUND if keep is None else keep
+    bound = _checked_keep(keep)
     folder = (
         directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
     )
@@ -144,6 +150,10 @@ def start_observer(
         if folder is not directory:
             _close(folder)
     return Observer(handle)
+
+
+def _checked_keep(keep: SupportsIndex | None) -> int:
+    return _NO_BOUND if keep is None else min(checked_int(keep, "keep"), _MOST)
 
 
 def _start_recorder(directory: bytes, seconds: float, bound: int, flags: int) -> bytes:
@@ -163,12 +173,10 @@ def _own_number() -> int:
 
     In another PID namespace than that list's, os.getpid() is somebody else's.
     """
-    if _readlink is not None:
-        try:
-            return int(_readlink(b"/proc/self"))
-        except (OSError, ValueError):
-            pass
-    return _getpid()
+    try:
+        return int(_readlink(b"/proc/self"))
+    except (OSError, ValueError):
+        return _getpid()
 
 
 def _follow_sessions() -> None:
@@ -185,33 +193,4 @@ def _after_fork_in_child() -> None:
         try:
             _start_recorder(_memprobe._recorded(), seconds, bound, 0)
         except OSError:
-            pass  # nobody is there to be told; `memprobe show` says since when
-
-
-def _checked_directory(directory: "str | os.PathLike[str]") -> bytes:
-    try:
-        path = os.fsdecode(directory)
-    except TypeError:
-        message = f"directory must be a path, not {directory!r}"
-        raise TypeError(message) from None
-    if "\0" in path:
-        raise ValueError(f"directory must be without NUL, not {directory!r}")
-    return os.fsencode(os.path.realpath(path))
-
-
-def _checked_interval(interval: "SupportsFloat | SupportsIndex") -> float:
-    try:
-        return float(interval)
-    except TypeError:
-        message = f"interval must be a number of seconds, not {interval!r}"
-        raise TypeError(message) from None
-
-
-def _checked_keep(keep: "SupportsIndex") -> int:
-    try:
-        wanted = operator.index(keep)
-    except TypeError:
-        raise TypeError(f"keep must be an int, not {keep!r}") from None
-    if wanted < 0:
-        raise ValueError(f"keep must be 0 or more, not {keep!r}")
-    return min(wanted, 2**63 - 1)
+            return  # nobody is there to be told; `memprobe show` says since when

@@ -1,21 +1,24 @@
 """The stored samples: the dump that celery.utils.debug prints, and figures."""
 
-import gc
-import operator
 import sys
 from collections import namedtuple
+from gc import collect
 
+from memprobe._arguments import (
+    Sequence,
+    SupportsIndex,
+    Writer,
+    checked_int,
+    checked_length,
+    checked_writer,
+)
 from memprobe._memprobe import _forget, _spread, _totals, humanbytes, mem_rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import NamedTuple, Protocol, SupportsIndex, TypeVar
+    from typing import NamedTuple, TypeVar
 
     _T = TypeVar("_T")
-
-    class _Writer(Protocol):
-        def write(self, text: str, /) -> object: ...
 
     class Stats(NamedTuple):
         count: int  # type: ignore[assignment]  # hides tuple.count()
@@ -28,20 +31,25 @@ if TYPE_CHECKING:
         mean: float | None
         seconds: float | None
 
+        def as_dict(self) -> dict[str, int | float | None]: ...
+
 else:
+    _T = object  # for who asks for types at run time
+
     # typing.NamedTuple would import typing, which takes longer than all of memprobe.
     Stats = namedtuple(
         "Stats", "count stored overwritten first last min max mean seconds"
     )
+    Stats.as_dict = Stats._asdict
 
 
-def memdump(samples: "SupportsIndex" = 10, file: "_Writer | None" = None) -> None:
+def memdump(samples: SupportsIndex = 10, file: Writer | None = None) -> None:
     """Print a sample of all RSS samples, and RSS after ``gc.collect()``; forget them.
 
     At most *samples* of the stored samples are printed, spread evenly, the oldest and
     the newest among them; 1 is the newest, 0 none. *file* is anything with a ``write``
-    method; None is ``sys.stdout``. If printing raises, nothing is forgotten; samples
-    that come meanwhile are never forgotten.
+    method, which gets a line at each call; None is ``sys.stdout``. If it raises,
+    nothing is forgotten; samples that come meanwhile are never forgotten.
 
     Raises TypeError or ValueError for a wrong argument, OSError as ``rss()`` does, and
     whatever *file* raises.
@@ -50,49 +58,38 @@ def memdump(samples: "SupportsIndex" = 10, file: "_Writer | None" = None) -> Non
     out = sys.stdout if file is None else file
     if out is None:
         return  # a program without standard output, such as a daemon
-    if not callable(getattr(out, "write", None)):
-        raise TypeError(f"file must have a write() method, not {file!r}")
-    print_samples(picked, overwritten, out)
-    gc.collect()
-    print(f"- rss (end): {mem_rss()}.", file=out)
+    print_samples(picked, overwritten, checked_writer(out, "file"))
+    collect()
+    out.write(f"- rss (end): {mem_rss()}.\n")
     _forget(end)
 
 
-def print_samples(picked: "list[int]", overwritten: int, out: "_Writer") -> None:
+def print_samples(picked: list[int], overwritten: int, out: Writer) -> None:
+    # A write for each line: it stays whole beside what others print, what logs a
+    # program's output makes one entry of it, and all lines at once, of a large ring,
+    # would be memory that the last line then reports.
     if picked:
-        print("- rss (sample):", file=out)
+        out.write("- rss (sample):\n")
         for rss in picked:
-            print(f"-    > {humanbytes(rss)},", file=out)
+            out.write(f"-    > {humanbytes(rss)},\n")
         if overwritten:
-            print(f"- rss (overwritten): {overwritten} older samples.", file=out)
+            out.write(f"- rss (overwritten): {overwritten} older samples.\n")
 
 
-def sample(x: "Sequence[_T]", n: "SupportsIndex", k: "SupportsIndex" = 0) -> "list[_T]":
+def sample(x: Sequence[_T], n: SupportsIndex, k: SupportsIndex = 0) -> list[_T]:
     """Return at most *n* items of the sequence *x*, evenly spread from offset *k* on.
 
     If *x* has 100 items and *n* is 10, that is every tenth item. Raises TypeError if
     *x* is no sequence or another argument no int, ValueError if *n* or *k* is negative.
     """
-    n = _count(n, "n")
-    k = _count(k, "k")
-    if not hasattr(x, "__getitem__") or not hasattr(x, "__len__") or hasattr(x, "keys"):
-        raise TypeError(f"x must be a sequence, not {x!r}")
-    length = len(x)
+    n = checked_int(n, "n")
+    k = checked_int(k, "k")
+    length = checked_length(x, "x")
     if n >= length:
         return [x[i] for i in range(k, length)]
     # Lists: CPython 3.12 and 3.13 crash where a generator expression finds no memory.
     indices = [k + i * length // n for i in range(n)]
     return [x[i] for i in indices if i < length]
-
-
-def _count(value: "SupportsIndex", name: str) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an int, not {value!r}") from None
-    if count < 0:
-        raise ValueError(f"{name} must be 0 or more, not {value!r}")
-    return count
 
 
 def stats() -> Stats:

@@ -1,5 +1,5 @@
-/* The binding: the probe as Python functions. The only file that includes Python.h, and
- * it knows no operating system. */
+/* The binding: the probe as Python functions. The only file that knows Python, and it
+ * knows no operating system. */
 #ifndef PY_SSIZE_T_CLEAN
 #    define PY_SSIZE_T_CLEAN
 #endif
@@ -18,6 +18,13 @@
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the Python files that this belongs to; setup.py defines it. */
+#ifndef MEMPROBE_VERSION
+#    define MEMPROBE_VERSION "unknown"
+#endif
 
 /* The object made last of a number of bytes. From one reading to the next RSS mostly
  * stays the same, and then the object can be handed out again: a text costs 0.05 of a
@@ -32,7 +39,7 @@ struct module_state {
     PyTypeObject *samples_type;
     struct made text;
     struct made number;
-    bool resume_later; /* as _before_fork() said */
+    struct made anon;
 };
 
 /* Turns an error of the probe into an exception; `source` is where the number should
@@ -43,6 +50,13 @@ raise_error(int error, const char *source)
     if (error == MP_NO_MEMORY) {
         return PyErr_Format(PyExc_MemoryError, "no memory for the ring of samples");
     }
+    if (error == MP_NOT_TOLD) {
+        return PyErr_Format(PyExc_NotImplementedError, "%s doesn't tell that", source);
+    }
+    if (error == MP_RSS_NO_RESET) {
+        return PyErr_Format(PyExc_NotImplementedError, "%s can't be reset here",
+                            source);
+    }
     /* Not left to the functions that take a char *: these go on without memory for it
      * and lose the MemoryError. */
     PyObject *filename = PyUnicode_DecodeFSDefault(source);
@@ -50,11 +64,14 @@ raise_error(int error, const char *source)
         return NULL;
     }
 #ifdef MS_WINDOWS
-    PyErr_SetExcFromWindowsErrWithFilenameObject(PyExc_OSError, error, filename);
-#else
-    errno = error;
-    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, filename);
+    if (error != MP_NO_ANSWER) {
+        PyErr_SetExcFromWindowsErrWithFilenameObject(PyExc_OSError, error, filename);
+        Py_DECREF(filename);
+        return NULL;
+    }
 #endif
+    errno = error == MP_NO_ANSWER ? ETIMEDOUT : error;
+    PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, filename);
     Py_DECREF(filename);
     return NULL;
 }
@@ -99,6 +116,16 @@ parse_count(PyObject *argument, const char *name, unsigned least, uint64_t *coun
     return 0;
 }
 
+/* isfinite() as -ffast-math doesn't fold it to true, which a builder may have set. */
+static bool
+is_finite(double number)
+{
+    const uint64_t exponent = UINT64_C(0x7ff) << 52;
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return (bits & exponent) != exponent;
+}
+
 enum seconds { SECONDS_FROM_0, SECONDS_ABOVE_0 };
 
 /* Reads a finite number of seconds as nanoseconds, at least 1 of them if 0 isn't
@@ -108,6 +135,7 @@ static int
 parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_t *ns)
 {
     double seconds = PyFloat_AsDouble(argument);
+    bool finite = is_finite(seconds);
     if (seconds == -1.0 && PyErr_Occurred()) {
         if (PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Clear();
@@ -119,9 +147,9 @@ parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_
             return -1;
         }
         PyErr_Clear();
-        seconds = (double)INFINITY;
+        finite = false;
     }
-    if (!isfinite(seconds) || seconds < 0 ||
+    if (!finite || seconds < 0 ||
         (seconds == 0 && allowed != SECONDS_FROM_0)) {
         PyErr_Format(PyExc_ValueError,
                      "%s must be a finite number of seconds, %s, not %R", name,
@@ -218,6 +246,30 @@ rss(PyObject *module, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
     return made_of(&state->number, bytes, new_number);
 }
 
+PyDoc_STRVAR(
+    rss_anon_doc,
+    "rss_anon($module, /)\n--\n\n"
+    "RSS of this process now less its shared part, in bytes.\n\n"
+    "The shared part is what it maps of files and shared memory, so this is what a\n"
+    "leak is made of. Linux: the second number of /proc/self/statm less the third.\n"
+    "Raises NotImplementedError where the system doesn't tell: macOS, Windows,\n"
+    "gVisor; OSError as rss() does.");
+
+static MP_FLAT PyObject *
+rss_anon(PyObject *module, PyObject *const *Py_UNUSED(args), Py_ssize_t count)
+{
+    if (count != 0) {
+        return refuse_arguments("rss_anon", count);
+    }
+    uint64_t bytes;
+    int error = mp_probe_rss_anon(&bytes);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    struct module_state *state = PyModule_GetState(module);
+    return made_of(&state->anon, bytes, new_number);
+}
+
 PyDoc_STRVAR(mem_rss_doc, "mem_rss($module, /)\n--\n\n"
                           "RSS of this process now, as text for people: '29.105MB'.\n\n"
                           "humanbytes(rss()). Raises OSError as rss() does.");
@@ -265,10 +317,12 @@ PyDoc_STRVAR(
     peak_rss_doc,
     "peak_rss($module, /)\n--\n\n"
     "The highest RSS that this process ever had, in bytes.\n\n"
-    "The kernel's own high-water mark, and never less than a reading by memprobe.\n"
-    "Linux: VmHWM of /proc/self/status; macOS: resident_size_max of task_info();\n"
-    "Windows: PeakWorkingSetSize. Raises OSError, with the errno and the file, if\n"
-    "the system doesn't tell.");
+    "The kernel's own high-water mark, never less than a reading by memprobe or\n"
+    "than what this returned before. Linux: VmHWM of /proc/self/status, or where\n"
+    "that can't be opened ru_maxrss of getrusage(); from Linux 6.2 on either may lag\n"
+    "behind by CPUs * max(32, 2 * CPUs) pages. macOS: resident_size_max of\n"
+    "task_info(); Windows: PeakWorkingSetSize. Raises OSError, with the errno and\n"
+    "the file, if the system doesn't tell.");
 
 static PyObject *
 peak_rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -279,6 +333,41 @@ peak_rss(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
         return raise_error(error, mp_rss_peak_source);
     }
     return PyLong_FromUnsignedLongLong(bytes);
+}
+
+PyDoc_STRVAR(
+    above_doc,
+    "above($module, /, limit, seconds=0)\n--\n\n"
+    "Is RSS above limit bytes now, and was it in each sample of the last seconds?\n\n"
+    "With seconds=0 only now. Samples that clear() or memdump() has forgotten tell\n"
+    "as well, until they are overwritten. False if they don't reach back so many\n"
+    "seconds; if there is none within these, the last one before tells. Raises\n"
+    "TypeError or ValueError for arguments that aren't an int and a finite number of\n"
+    "seconds, 0 or more; OSError as rss() does.");
+
+static PyObject *
+above(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", "seconds", NULL};
+    PyObject *limit;
+    PyObject *seconds = NULL;
+    uint64_t bytes;
+    int64_t within_ns = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:above", names, &limit,
+                                     &seconds) ||
+        parse_count(limit, "limit", 0, &bytes) < 0) {
+        return NULL;
+    }
+    if (seconds != NULL &&
+        parse_seconds(seconds, "seconds", SECONDS_FROM_0, &within_ns) < 0) {
+        return NULL;
+    }
+    bool is_above;
+    int error = mp_probe_above(bytes, within_ns, &is_above);
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return PyBool_FromLong(is_above);
 }
 
 PyDoc_STRVAR(
@@ -380,12 +469,15 @@ PyDoc_STRVAR(
     "numpy.asarray() and tolist() take it as it is. Raises MemoryError if there\n"
     "is no memory for the copy.");
 
-/* A memoryview of what `copy_to` copies into `samples`, which it takes over. */
 static PyObject *
-view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
-        uint64_t (*copy_to)(struct mp_sample *, uint64_t))
+snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct module_state *state = PyModule_GetState(module);
+    uint64_t room;
+    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
+    if (samples == NULL) {
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(state->samples_type, Py_tp_alloc);
     struct samples *copy = (struct samples *)allocate(state->samples_type, 0);
     if (copy == NULL) {
@@ -393,44 +485,13 @@ view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
         return NULL;
     }
     copy->samples = samples;
-    copy->shape[0] = (Py_ssize_t)copy_to(samples, room);
+    copy->shape[0] = (Py_ssize_t)mp_probe_copy(samples, room);
     copy->shape[1] = sizeof *samples / sizeof(int64_t);
     copy->strides[0] = sizeof *samples;
     copy->strides[1] = sizeof(int64_t);
     PyObject *view = PyMemoryView_FromObject((PyObject *)copy);
     Py_DECREF(copy);
     return view;
-}
-
-static PyObject *
-snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t room;
-    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
-    return samples == NULL ? NULL : view_of(module, samples, room, mp_probe_copy);
-}
-
-PyDoc_STRVAR(
-    history_doc,
-    "_history($module, /)\n--\n\n"
-    "All samples that are still in memory: (memoryview as of snapshot(), older).\n\n"
-    "Also those that were forgotten and not overwritten yet; older is how many this\n"
-    "process has taken before them. Raises MemoryError as snapshot() does.");
-
-static PyObject *
-history(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t held, older;
-    mp_probe_held(&held, &older);
-    struct mp_sample *samples = PyMem_Malloc((size_t)held * sizeof *samples);
-    if (samples == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *view = view_of(module, samples, held, mp_probe_copy_held);
-    if (view == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("NK", view, (unsigned long long)older);
 }
 
 PyDoc_STRVAR(
@@ -548,10 +609,6 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int error = capacity == Py_None ? 0 : mp_probe_set_capacity(samples);
-    if (error == MP_RECORDING) {
-        return PyErr_Format(PyExc_RuntimeError,
-                            "capacity can't be changed while the recorder runs");
-    }
     if (error != 0) {
         return PyErr_Format(PyExc_MemoryError, "no memory for capacity=%R samples",
                             capacity);
@@ -567,19 +624,33 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
 PyDoc_STRVAR(start_doc, "_start_sampling($module, interval, /)\n--\n\n"
                         "Start the sampler.");
 
+/* Always returns NULL. */
+static PyObject *
+refuse_interval(PyObject *interval, int64_t running_ns)
+{
+    PyObject *running = PyFloat_FromDouble((double)running_ns / 1e9);
+    if (running != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "the sampler runs already, every %R seconds and not every %R",
+                     running, interval);
+        Py_DECREF(running);
+    }
+    return NULL;
+}
+
 static PyObject *
 start_sampling(PyObject *Py_UNUSED(module), PyObject *interval)
 {
-    int64_t interval_ns;
+    int64_t interval_ns, running_ns;
     if (parse_seconds(interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
         return NULL;
     }
-    int error = mp_probe_start_sampling(interval_ns);
+    int error = mp_probe_start_sampling(interval_ns, &running_ns);
     if (error == MP_SAMPLING) {
-        return PyErr_Format(PyExc_RuntimeError, "the sampler runs already");
+        return refuse_interval(interval, running_ns);
     }
     if (error != 0) {
-        return raise_error(error, "the sampler's thread");
+        return raise_error(error, mp_probe_thread_source);
     }
     Py_RETURN_NONE;
 }
@@ -590,42 +661,69 @@ PyDoc_STRVAR(stop_doc, "_stop_sampling($module, /)\n--\n\n"
 static PyObject *
 stop_sampling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    mp_probe_stop_sampling();
+    const char *source;
+    int error = mp_probe_stop_sampling(&source);
+    if (error != 0) {
+        return raise_error(error, source);
+    }
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(before_fork_doc, "_before_fork($module, in_main_thread, /)\n--\n\n"
-                              "Pause the sampler: os.fork() warns of threads.");
+PyDoc_STRVAR(before_fork_doc, "_before_fork($module, /)\n--\n\n"
+                              "End the thread for now: os.fork() warns of threads.");
 
 static PyObject *
-before_fork(PyObject *module, PyObject *in_main_thread)
+before_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    struct module_state *state = PyModule_GetState(module);
-    state->resume_later = in_main_thread == Py_True;
-    mp_probe_pause_sampling();
+    mp_probe_pause_thread();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(after_fork_doc, "_after_fork($module, /)\n--\n\n"
+                             "Start the thread again, in the parent.");
+
+static PyObject *
+after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_resume_thread();
     Py_RETURN_NONE;
 }
 
 static int
-resume_sampling(void *Py_UNUSED(argument))
+resume_thread(void *Py_UNUSED(argument))
 {
-    mp_probe_resume_sampling();
+    mp_probe_resume_thread();
     return 0;
 }
 
-PyDoc_STRVAR(after_fork_doc,
-             "_after_fork_in_parent($module, /)\n--\n\n"
-             "Resume the sampler, a moment later where os.fork() would still warn.");
+PyDoc_STRVAR(after_fork_later_doc,
+             "_after_fork_later($module, /)\n--\n\n"
+             "The same where os.fork() counts the threads after this: a moment later.");
 
-/* Python 3.13 counts the threads after this hook. Pending calls are made after that,
- * but by the main thread. Of a fork in another thread Python warns anyway, because of
- * that. */
+/* Pending calls are made when os.fork() has returned to the code that called it. A
+ * program that forks by itself and calls the hooks, as uWSGI does, has no such code: in
+ * its master no bytecode ever runs again. */
 static PyObject *
-after_fork_in_parent(PyObject *module, PyObject *Py_UNUSED(ignored))
+after_fork_later(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    struct module_state *state = PyModule_GetState(module);
-    if (!state->resume_later || Py_AddPendingCall(resume_sampling, NULL) != 0) {
-        mp_probe_resume_sampling();
+    mp_probe_allow_thread();
+    if (PyEval_GetGlobals() == NULL || Py_AddPendingCall(resume_thread, NULL) != 0) {
+        mp_probe_resume_thread();
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(end_doc, "_end($module, /)\n--\n\n"
+                      "At the end of an interpreter: leave its blocks, and at the end\n"
+                      "of the main one stop the sampler. Nothing is raised.");
+
+static PyObject *
+end(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    mp_probe_abandon_all(PyModule_GetState(module));
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) == 0) {
+        const char *unwanted;
+        (void)mp_probe_stop_sampling(&unwanted);
     }
     Py_RETURN_NONE;
 }
@@ -893,31 +991,50 @@ left_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 #define BLOCK_CAPSULE "memprobe block"
 
+/* Of C's heap: what an interpreter's own allocator has is gone when that ends. */
 static void
 block_destructor(PyObject *capsule)
 {
     struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
     mp_probe_abandon(block);
-    PyMem_Free(block);
+    free(block);
 }
 
-PyDoc_STRVAR(enter_doc, "_enter($module, /)\n--\n\n"
-                        "Begin to measure a block; return what _leave() takes.");
+PyDoc_STRVAR(enter_doc,
+             "_enter($module, peak, /)\n--\n\n"
+             "Enter a block; return what _leave() takes.\n\n"
+             "peak: 0 to watch it, 1 for the kernel's mark, 2 for both ends alone.");
 
 static PyObject *
-enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+enter(PyObject *module, PyObject *argument)
 {
-    struct mp_block *block = PyMem_Calloc(1, sizeof *block);
+    uint64_t peak;
+    if (parse_count(argument, "peak", 0, &peak) < 0) {
+        return NULL;
+    }
+    if (peak > MP_PEAK_ENDS) {
+        return PyErr_Format(PyExc_ValueError, "peak must be 0, 1 or 2, not %R",
+                            argument);
+    }
+    struct mp_block *block = calloc(1, sizeof *block);
     if (block == NULL) {
         return PyErr_NoMemory();
     }
     PyObject *capsule = PyCapsule_New(block, BLOCK_CAPSULE, block_destructor);
     if (capsule == NULL) {
-        PyMem_Free(block);
+        free(block);
         return NULL;
     }
+    const void *owner = PyModule_GetState(module);
     const char *source;
-    int error = mp_probe_enter(block, &source);
+    int error;
+    if (peak == MP_PEAK_KERNEL) {
+        Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
+            error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
+        Py_END_ALLOW_THREADS
+    } else {
+        error = mp_probe_enter(block, (enum mp_peak)peak, owner, &source);
+    }
     if (error != 0) {
         Py_DECREF(capsule);
         return raise_error(error, source);
@@ -926,7 +1043,7 @@ enter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(leave_doc, "_leave($module, block, /)\n--\n\n"
-                        "End to measure a block: (before, after, peak, nanoseconds).");
+                        "Leave a block: (before, after, peak, nanoseconds).");
 
 static PyObject *
 leave(PyObject *Py_UNUSED(module), PyObject *capsule)
@@ -997,19 +1114,22 @@ static PyMethodDef methods[] = {
     {"sample_mem", METHOD(sample_mem), METH_FASTCALL, sample_mem_doc},
     {"mem_rss", METHOD(mem_rss), METH_FASTCALL, mem_rss_doc},
     {"rss", METHOD(rss), METH_FASTCALL, rss_doc},
+    {"rss_anon", METHOD(rss_anon), METH_FASTCALL, rss_anon_doc},
     {"peak_rss", peak_rss, METH_NOARGS, peak_rss_doc},
+    {"above", METHOD(above), METH_VARARGS | METH_KEYWORDS, above_doc},
     {"humanbytes", humanbytes, METH_O, humanbytes_doc},
     {"configure", METHOD(configure), METH_VARARGS | METH_KEYWORDS, configure_doc},
     {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
     {"clear", clear, METH_NOARGS, clear_doc},
-    {"_history", history, METH_NOARGS, history_doc},
     {"_spread", spread, METH_O, spread_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},
     {"_start_sampling", start_sampling, METH_O, start_doc},
     {"_stop_sampling", stop_sampling, METH_NOARGS, stop_doc},
-    {"_before_fork", before_fork, METH_O, before_fork_doc},
-    {"_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, after_fork_doc},
+    {"_before_fork", before_fork, METH_NOARGS, before_fork_doc},
+    {"_after_fork", after_fork, METH_NOARGS, after_fork_doc},
+    {"_after_fork_later", after_fork_later, METH_NOARGS, after_fork_later_doc},
+    {"_end", end, METH_NOARGS, end_doc},
     {"_start_observer", start_observer, METH_VARARGS, start_observer_doc},
     {"_ask_observer", ask_observer, METH_VARARGS, ask_observer_doc},
     {"_record", record, METH_VARARGS, record_doc},
@@ -1017,7 +1137,7 @@ static PyMethodDef methods[] = {
     {"_stop_recording", stop_recording, METH_NOARGS, stop_recording_doc},
     {"_last_look", last_look, METH_NOARGS, last_look_doc},
     {"_left_session", left_session, METH_NOARGS, left_session_doc},
-    {"_enter", enter, METH_NOARGS, enter_doc},
+    {"_enter", enter, METH_O, enter_doc},
     {"_leave", leave, METH_O, leave_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -1026,9 +1146,9 @@ static int
 module_exec(PyObject *module)
 {
     struct module_state *state = PyModule_GetState(module);
-    int error = mp_probe_start();
-    if (error != 0) {
-        (void)raise_error(error, NULL);
+    if (mp_probe_start() != 0) {
+        PyErr_SetString(PyExc_MemoryError,
+                        "no memory for what memprobe knows of this process");
         return -1;
     }
     state->samples_type =
@@ -1037,6 +1157,9 @@ module_exec(PyObject *module)
         if (!PyErr_Occurred()) {
             PyErr_NoMemory(); /* which CPython 3.11 forgets for the type's name */
         }
+        return -1;
+    }
+    if (PyModule_AddStringConstant(module, "_version", MEMPROBE_VERSION) < 0) {
         return -1;
     }
     return add_api(module);
@@ -1057,6 +1180,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->samples_type);
     Py_CLEAR(state->text.object);
     Py_CLEAR(state->number.object);
+    Py_CLEAR(state->anon.object);
     return 0;
 }
 

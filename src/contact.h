@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MP_OBSERVED (-4) /* another observer does already what it was started for */
+#define MP_OBSERVED (-6) /* another observer does already what it was started for */
 
 /* All zeros: none. */
 struct mp_contact {

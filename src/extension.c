@@ -1,32 +1,29 @@
 /* The extension as one translation unit, so that a reading can be one function
- * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h comes
- * before all headers of the system, because it says which of their names are wanted. */
+ * (attributes.h): as separate files it takes 0.04 of a reading longer. Python.h before
+ * all headers of the system, some of which it configures. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #if defined(_WIN32)
-#    include "windows/file.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/os.c"
 #    include "macos/rss.c"
-#    include "posix/file.c"
 #else
 #    include "linux/os.c"
 #    include "linux/rss.c"
 #    include "linux/spawn.c"
 #    include "posix/contact.c"
-#    include "posix/file.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
+#include "blocks.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"
 #include "probe_sampling.c"
 #include "probe_state.c"
-#include "record.c"
 #include "recorder.c"
 #include "ring.c"
 #include "sampler.c"

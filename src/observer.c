@@ -25,6 +25,7 @@
 #define YOUNG_NS SECOND_NS
 #define LAST_NS (SECOND_NS / 10) /* from the end of the family to that of the observer */
 #define GROUP_NS (60 * SECOND_NS)
+#define GROUP_YOUNG_NS (10 * SECOND_NS)
 #define KEEP_NS (60 * SECOND_NS)
 /* So long after a process was killed for want of memory its end is seen, at most. */
 #define OOM_NS (5 * SECOND_NS)
@@ -179,7 +180,9 @@ read_details(struct mp_member *member, int64_t now_ns)
         member->peak = member->details.peak;
     }
     mp_recording_describe(&member->recording, &member->process, &member->details);
-    if (now_ns - member->group_ns >= GROUP_NS) {
+    /* At first it may be on its way to a group of its own. */
+    bool young = now_ns - member->started_ns < GROUP_YOUNG_NS;
+    if (young || now_ns - member->group_ns >= GROUP_NS) {
         member->group_ns = now_ns;
         member->group = mp_cgroup_of(member->process.pid);
         if (member->group >= 0 && !kills[member->group].read) {

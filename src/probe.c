@@ -7,130 +7,291 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* How many samples mp_probe_above copies at once, with the lock. */
+#ifndef MP_ABOVE_PIECE
+#    define MP_ABOVE_PIECE 256
+#endif
+
+/* For so long a call that comes too soon doesn't ask whose the last sample is, as with
+ * the file of a reading. */
+#define ASK_EVERY_NS 1000000
+
 static _Atomic int64_t configured_min_interval_ns; /* which a child inherits */
 
-/* Notes a reading that is higher than all before. It stays for good in the peak, so it
- * is confirmed first: the number of a stranger's file, which mp_rss_read may believe
- * for a moment, would stay as well. Returns as mp_rss_read does. */
-static MP_COLD int
-note_highest(struct mp_state *state, struct mp_rss_reader *reader, uint64_t *bytes)
+uint64_t
+mp_state_raise_highest(struct mp_state *state, uint64_t bytes)
 {
-    int error = mp_rss_confirm(reader, bytes);
     uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
-    while (error == 0 && *bytes > highest &&
-           !atomic_compare_exchange_weak_explicit(&state->highest, &highest, *bytes,
-                                                  memory_order_relaxed,
-                                                  memory_order_relaxed)) {
+    while (bytes > highest && !atomic_compare_exchange_weak_explicit(
+                                  &state->highest, &highest, bytes,
+                                  memory_order_relaxed, memory_order_relaxed)) {
     }
+    return bytes > highest ? bytes : highest;
+}
+
+void
+mp_state_note_reading(struct mp_state *state, uint64_t bytes)
+{
+    mp_blocks_raise(&state->blocks.highest, bytes);
+    (void)mp_state_raise_highest(state, bytes);
+}
+
+/* The reading at which it is looked whose file is read, and whose state this is. */
+static MP_COLD int
+read_verified(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared)
+{
+    struct mp_state *state = mp_state_certain();
+    uint64_t confirmed;
+    int error = mp_rss_read_verified(reader, bytes, shared, &confirmed);
+    mp_state_note_reading(state, confirmed);
     return error;
 }
 
 int
-mp_state_read(struct mp_state *state, struct mp_rss_reader *reader, uint64_t *bytes,
+mp_state_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
               int64_t *ns)
 {
-    int error = mp_rss_read(reader, bytes, ns);
-    if (error == 0 &&
-        *bytes > atomic_load_explicit(&state->highest, memory_order_relaxed)) {
-        error = note_highest(state, reader, bytes);
-    }
-    return error;
+    int error = mp_rss_read(reader, bytes, shared, ns);
+    return error == 0 ? 0 : read_verified(reader, bytes, shared);
 }
 
 MP_FLAT int
 mp_probe_rss(uint64_t *bytes)
 {
-    struct mp_state *state = mp_state_ready();
+    (void)mp_state_ready();
     int64_t ns;
-    return mp_state_read(state, &state->reader, bytes, &ns);
+    return mp_state_read(&mp_state_reader, bytes, NULL, &ns);
+}
+
+MP_FLAT int
+mp_probe_rss_anon(uint64_t *bytes)
+{
+    (void)mp_state_ready();
+    int64_t ns;
+    uint64_t shared = MP_RSS_UNKNOWN; /* for gcc, which takes it for uninitialized */
+    int error = mp_state_read(&mp_state_reader, bytes, &shared, &ns);
+    if (error == 0 && shared == MP_RSS_UNKNOWN) {
+        return MP_NOT_TOLD;
+    }
+    *bytes -= error == 0 && shared < *bytes ? shared : 0;
+    return error;
 }
 
 /* Is it too early for another sample? Then *bytes is that of the last one. It never is
  * if the interval is 0, not even for a thread that took its time before the last
- * sample. */
-static inline bool
-too_early(struct mp_state *state, int64_t now_ns, int64_t min_interval_ns,
+ * sample. With the lock. */
+static bool
+too_early(const struct mp_totals *totals, int64_t now_ns, int64_t min_interval_ns,
           uint64_t *bytes)
 {
-    int64_t last_ns = atomic_load_explicit(&state->last_ns, memory_order_acquire);
-    if (min_interval_ns == 0 || last_ns == 0 || now_ns - last_ns >= min_interval_ns) {
+    if (min_interval_ns == 0 || totals->count == 0 ||
+        now_ns - totals->last.ns >= min_interval_ns) {
         return false;
     }
-    *bytes = atomic_load_explicit(&state->last_bytes, memory_order_relaxed);
+    *bytes = totals->last.bytes;
     return true;
 }
 
-/* Stores a sample, unless another thread has stored one less than the interval before
- * it: *bytes is then that one's. Returns 0 or MP_NO_MEMORY. */
+/* Has calls that come too soon get the last sample, until they have to ask again. With
+ * the lock. */
+static MP_COLD void
+throttle(struct mp_state *state, int64_t now_ns, int64_t min_interval_ns)
+{
+    const struct mp_totals *totals = &state->ring.totals;
+    int64_t until_ns = 0;
+    if (totals->count > 0 && min_interval_ns > 0) {
+        int64_t age_ns = now_ns > totals->last.ns ? now_ns - totals->last.ns : 0;
+        int64_t rest_ns = min_interval_ns - age_ns;
+        until_ns = now_ns + (rest_ns < ASK_EVERY_NS ? rest_ns : ASK_EVERY_NS);
+        atomic_store_explicit(&state->last_bytes, totals->last.bytes,
+                              memory_order_relaxed);
+    }
+    atomic_store_explicit(&state->throttled_until_ns, until_ns, memory_order_release);
+}
+
+/* With the lock. Returns 0 or MP_NO_MEMORY. */
 static inline int
-store(struct mp_state *state, int64_t ns, int64_t min_interval_ns, uint64_t *bytes)
+push(struct mp_state *state, int64_t ns, int64_t min_interval_ns, uint64_t bytes)
+{
+    if (state->ring.slots == NULL) {
+        int error = mp_state_allocate_ring(state);
+        if (error != 0) {
+            return error;
+        }
+    }
+    mp_ring_push(&state->ring, ns, bytes);
+    if (min_interval_ns != 0) {
+        throttle(state, ns, min_interval_ns);
+    }
+    return 0;
+}
+
+int
+mp_state_store(struct mp_state *state, int64_t ns, uint64_t bytes)
+{
+    return push(state, ns, atomic_load(&configured_min_interval_ns), bytes);
+}
+
+/* Stores a sample; if `throttled`, not one that comes too early: *bytes is then that of
+ * the last one. Returns 0, MP_NO_MEMORY, or an errno of the clock. */
+static inline int
+store(struct mp_state *state, int64_t ns, bool throttled, uint64_t *bytes)
 {
     int error = 0;
-    mp_lock_acquire(&state->lock);
-    if (state->ring.slots == NULL) {
-        error = mp_state_allocate_ring(state);
+    if (ns < 0) {
+        return (int)-ns;
     }
-    if (error == 0 && !too_early(state, ns, min_interval_ns, bytes)) {
-        mp_ring_push(&state->ring, ns, *bytes);
-        for (struct mp_block *block = state->blocks; block; block = block->outer) {
-            block->highest = *bytes > block->highest ? *bytes : block->highest;
-        }
-        if (state->record != NULL) {
-            mp_record_publish(state->record, &state->ring);
-        }
-        atomic_store_explicit(&state->last_bytes, *bytes, memory_order_relaxed);
-        atomic_store_explicit(&state->last_ns, state->ring.totals.last.ns,
-                              memory_order_release);
+    int64_t min_interval_ns =
+        atomic_load_explicit(&configured_min_interval_ns, memory_order_relaxed);
+    mp_lock_acquire(&state->lock);
+    if (!throttled || !too_early(&state->ring.totals, ns, min_interval_ns, bytes)) {
+        error = push(state, ns, min_interval_ns, *bytes);
     }
     mp_lock_release(&state->lock);
     return error;
 }
 
-int
-mp_state_sample(struct mp_state *state, struct mp_rss_reader *reader,
-                int64_t min_interval_ns, uint64_t *bytes)
+static inline int
+sample(struct mp_state *state, bool throttled, uint64_t *bytes)
 {
     int64_t ns;
-    int error = mp_state_read(state, reader, bytes, &ns);
-    return error != 0 ? error : store(state, ns, min_interval_ns, bytes);
+    int error = mp_state_read(&mp_state_reader, bytes, NULL, &ns);
+    return error != 0 ? error : store(state, ns, throttled, bytes);
 }
 
 MP_FLAT int
 mp_probe_sample(uint64_t *bytes)
 {
-    struct mp_state *state = mp_state_ready();
-    return mp_state_sample(state, &state->reader, 0, bytes);
+    return sample(mp_state_ready(), false, bytes);
+}
+
+/* The call came too soon a moment ago. Does it yet, and is the last sample this
+ * process's? */
+static MP_COLD bool
+is_throttled(uint64_t *bytes)
+{
+    struct mp_state *state = mp_state_certain();
+    int64_t now_ns = mp_clock_ns();
+    int64_t min_interval_ns =
+        atomic_load_explicit(&configured_min_interval_ns, memory_order_relaxed);
+    if (now_ns < 0) {
+        return false;
+    }
+    mp_lock_acquire(&state->lock);
+    bool early = too_early(&state->ring.totals, now_ns, min_interval_ns, bytes);
+    throttle(state, now_ns, early ? min_interval_ns : 0);
+    mp_lock_release(&state->lock);
+    return early;
 }
 
 MP_FLAT int
 mp_probe_sample_throttled(uint64_t *bytes)
 {
     struct mp_state *state = mp_state_ready();
-    int64_t min_interval_ns =
-        atomic_load_explicit(&configured_min_interval_ns, memory_order_relaxed);
-    if (min_interval_ns > 0 &&
-        too_early(state, mp_clock_ns(), min_interval_ns, bytes)) {
-        return 0;
+    int64_t until_ns =
+        atomic_load_explicit(&state->throttled_until_ns, memory_order_acquire);
+    if (until_ns != 0) {
+        /* Unsigned: a clock that is refused is never too soon. */
+        if ((uint64_t)mp_clock_ns() < (uint64_t)until_ns) {
+            *bytes = atomic_load_explicit(&state->last_bytes, memory_order_relaxed);
+            return 0;
+        }
+        if (is_throttled(bytes)) {
+            return 0;
+        }
     }
-    return mp_state_sample(state, &state->reader, min_interval_ns, bytes);
+    return sample(state, true, bytes);
 }
 
 void
 mp_probe_set_min_interval(int64_t ns)
 {
+    struct mp_state *state = mp_state_certain();
+    int64_t now_ns = mp_clock_ns();
+    mp_lock_acquire(&state->lock);
     atomic_store(&configured_min_interval_ns, ns);
+    throttle(state, now_ns, now_ns < 0 ? 0 : ns);
+    mp_lock_release(&state->lock);
 }
 
 int
 mp_probe_peak(uint64_t *bytes)
 {
-    struct mp_state *state = mp_state_ready();
-    int error = mp_rss_read_peak(bytes);
-    uint64_t highest = atomic_load_explicit(&state->highest, memory_order_relaxed);
-    if (error == 0 && *bytes < highest) {
-        *bytes = highest;
+    struct mp_state *state = mp_state_certain();
+    uint64_t peak = mp_rss_confirm(&mp_state_reader);
+    mp_state_note_reading(state, peak);
+    int error = mp_rss_read_peak(&mp_state_reader, &peak);
+    if (error == 0) {
+        *bytes = mp_state_raise_highest(state, peak);
     }
     return error;
+}
+
+/* Copies the samples before that number, oldest first: as many as are held, at most a
+ * piece. Returns how many. */
+static uint64_t
+copy_before(struct mp_state *state, uint64_t number, struct mp_sample *to)
+{
+    mp_lock_acquire(&state->lock);
+    const struct mp_ring *ring = &state->ring;
+    uint64_t held = mp_ring_held(ring);
+    uint64_t count = number > held ? number - held : 0;
+    count = count < MP_ABOVE_PIECE ? count : MP_ABOVE_PIECE;
+    mp_ring_copy(ring, number - count, count, to);
+    mp_lock_release(&state->lock);
+    return count;
+}
+
+/* Was RSS above the limit in all samples since that time, and in the last one before it
+ * if there are none? Forgotten ones tell that as well. */
+static bool
+was_above(struct mp_state *state, uint64_t limit, int64_t since_ns)
+{
+    struct mp_sample samples[MP_ABOVE_PIECE];
+    mp_lock_acquire(&state->lock);
+    uint64_t newest = state->ring.taken;
+    mp_lock_release(&state->lock);
+    uint64_t number = newest;
+    for (;;) {
+        uint64_t count = copy_before(state, number, samples);
+        if (count == 0) {
+            return false; /* they don't reach back that far */
+        }
+        for (; count > 0; count--, number--) {
+            const struct mp_sample *one = &samples[count - 1];
+            if (one->ns <= since_ns && number < newest) {
+                return true;
+            }
+            if (one->bytes <= limit) {
+                return false;
+            }
+            if (one->ns <= since_ns) {
+                return true;
+            }
+        }
+    }
+}
+
+int
+mp_probe_above(uint64_t limit, int64_t within_ns, bool *above)
+{
+    struct mp_state *state = mp_state_certain();
+    uint64_t bytes;
+    *above = false;
+    int error = read_verified(&mp_state_reader, &bytes, NULL);
+    if (error != 0 || bytes <= limit) {
+        return error;
+    }
+    if (within_ns > 0) {
+        int64_t now_ns = mp_clock_ns();
+        if (now_ns < 0) {
+            return (int)-now_ns;
+        }
+        *above = was_above(state, limit, now_ns - within_ns);
+    } else {
+        *above = true;
+    }
+    return 0;
 }
 
 int
@@ -139,21 +300,17 @@ mp_probe_set_capacity(uint64_t capacity)
     if (capacity > SIZE_MAX / sizeof(struct mp_sample)) {
         return MP_NO_MEMORY;
     }
-    struct mp_state *state = mp_state_ready();
+    struct mp_state *state = mp_state_certain();
     size_t size = (size_t)capacity * sizeof(struct mp_sample);
     struct mp_sample *slots = mp_pages_map(size);
     if (slots == NULL) {
         return MP_NO_MEMORY;
     }
     mp_lock_acquire(&state->lock);
-    if (state->record != NULL) {
-        mp_lock_release(&state->lock);
-        mp_pages_unmap(slots, size);
-        return MP_RECORDING;
-    }
     struct mp_sample *old_slots = state->ring.slots;
     size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
     mp_ring_move(&state->ring, slots, capacity);
+    mp_state_note_slots(slots, capacity);
     atomic_store(&mp_configured_capacity, capacity);
     mp_lock_release(&state->lock);
     if (old_slots != NULL) {
@@ -165,7 +322,8 @@ mp_probe_set_capacity(uint64_t capacity)
 void
 mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals)
 {
-    struct mp_state *state = mp_state_ready();
+    struct mp_state *state = mp_state_certain();
+    mp_state_catch_up(state);
     mp_lock_acquire(&state->lock);
     *stored = mp_ring_stored(&state->ring);
     *overwritten = mp_ring_overwritten(&state->ring);
@@ -173,45 +331,23 @@ mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals
     mp_lock_release(&state->lock);
 }
 
-static uint64_t
-copy(struct mp_sample *to, uint64_t room, bool forgotten)
+uint64_t
+mp_probe_copy(struct mp_sample *to, uint64_t room)
 {
-    struct mp_state *state = mp_state_ready();
+    struct mp_state *state = mp_state_certain();
     mp_lock_acquire(&state->lock);
     const struct mp_ring *ring = &state->ring;
-    uint64_t there = ring->taken - (forgotten ? mp_ring_held(ring) : ring->oldest);
+    uint64_t there = mp_ring_stored(ring);
     uint64_t count = there < room ? there : room;
     mp_ring_copy(ring, ring->taken - count, count, to);
     mp_lock_release(&state->lock);
     return count;
 }
 
-uint64_t
-mp_probe_copy(struct mp_sample *to, uint64_t room)
-{
-    return copy(to, room, false);
-}
-
-void
-mp_probe_held(uint64_t *held, uint64_t *older)
-{
-    struct mp_state *state = mp_state_ready();
-    mp_lock_acquire(&state->lock);
-    *older = mp_ring_held(&state->ring);
-    *held = state->ring.taken - *older;
-    mp_lock_release(&state->lock);
-}
-
-uint64_t
-mp_probe_copy_held(struct mp_sample *to, uint64_t room)
-{
-    return copy(to, room, true);
-}
-
 struct mp_spread
 mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted)
 {
-    struct mp_state *state = mp_state_ready();
+    struct mp_state *state = mp_state_certain();
     mp_lock_acquire(&state->lock);
     const struct mp_ring *ring = &state->ring;
     uint64_t stored = mp_ring_stored(ring);
@@ -238,11 +374,11 @@ mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted)
 void
 mp_probe_forget(uint64_t number)
 {
-    struct mp_state *state = mp_state_ready();
+    struct mp_state *state = mp_state_certain();
     mp_lock_acquire(&state->lock);
     mp_ring_forget(&state->ring, number);
     if (mp_ring_stored(&state->ring) == 0) {
-        atomic_store(&state->last_ns, 0); /* the next sample is never too early */
+        throttle(state, 0, 0); /* the next sample is never too early */
     }
     mp_lock_release(&state->lock);
 }

@@ -4,26 +4,17 @@
 #ifndef MP_PROBE_H
 #define MP_PROBE_H
 
-#include "record.h"
+#include "blocks.h"
 #include "ring.h"
-#include "sampler.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
-/* Errors besides errnos, and besides MP_SAMPLING. */
+/* Errors besides errnos. */
 #define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
-#define MP_RECORDING (-3) /* not while the recorder runs */
-
-#define MP_LONGEST_PATH 4096
-
-/* A block of code that is being measured. */
-struct mp_block {
-    uint64_t before;
-    uint64_t mark;    /* of mp_rss_read_mark */
-    uint64_t highest; /* of the samples stored since */
-    int64_t start_ns;
-    struct mp_block *outer; /* the one that was entered before, and is measured yet */
-};
+#define MP_SAMPLING (-2)  /* the sampler runs with another interval */
+#define MP_NOT_TOLD (-4)  /* this system doesn't tell */
+#define MP_NO_ANSWER (-5) /* the sampler's thread is frozen */
 
 /* What mp_probe_leave returns, in bytes and nanoseconds. */
 struct mp_measured {
@@ -41,26 +32,35 @@ struct mp_spread {
 };
 
 /* Prepares the probe, so that a later reading needs to open nothing. May be called
- * again. Returns 0 or MP_NO_MEMORY. It comes before all others. */
+ * again. Returns 0, or MP_NO_MEMORY: then it is to be tried again before the others. */
 int mp_probe_start(void);
 
-/* Reads RSS in bytes. Returns 0, an error of mp_rss_read, or MP_NO_MEMORY. */
+/* Reads RSS in bytes. Returns 0, or an errno (on Windows a GetLastError() code). */
 int mp_probe_rss(uint64_t *bytes);
 
-/* Reads RSS in bytes and stores the sample. Returns as mp_probe_rss does; on failure
- * nothing is stored. */
+/* Reads RSS less its shared part in bytes. Returns as mp_probe_rss does, or
+ * MP_NOT_TOLD. */
+int mp_probe_rss_anon(uint64_t *bytes);
+
+/* Reads RSS in bytes and stores the sample. Returns as mp_probe_rss does, or
+ * MP_NO_MEMORY; on failure nothing is stored. */
 int mp_probe_sample(uint64_t *bytes);
 
 /* The same, but within the configured interval after the last stored sample it reads
  * and stores nothing, and hands out the bytes of that sample. */
 int mp_probe_sample_throttled(uint64_t *bytes);
 
-/* Reads the peak in bytes, never below a reading that this process has made.
- * Returns 0 or an error of mp_rss_read_peak. */
+/* Reads the peak in bytes, never below a reading that this process has made, nor below
+ * what this returned before. Returns as mp_probe_rss does. */
 int mp_probe_peak(uint64_t *bytes);
 
-/* Changes the number of samples that the ring keeps. capacity > 0. Returns 0,
- * MP_NO_MEMORY or MP_RECORDING; then the ring is as it was. */
+/* Is RSS above the limit now, and was it in each sample of the last so many nanoseconds,
+ * forgotten ones included? Not if the samples don't reach back that far. Returns as
+ * mp_probe_rss does. */
+int mp_probe_above(uint64_t limit, int64_t within_ns, bool *above);
+
+/* Changes the number of samples that the ring keeps. capacity > 0. Returns 0, or
+ * MP_NO_MEMORY; then the ring is as it was. */
 int mp_probe_set_capacity(uint64_t capacity);
 
 /* Changes the interval of mp_probe_sample_throttled; 0 is none. */
@@ -72,14 +72,6 @@ void mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *t
 /* Copies the newest stored samples, at most `room`, oldest first. Returns how many. */
 uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
 
-/* How many samples the ring's slots hold, also those that are forgotten, and how many
- * older ones this process has taken. */
-void mp_probe_held(uint64_t *held, uint64_t *older);
-
-/* Copies the newest samples that are held, at most `room`, oldest first. Returns how
- * many. */
-uint64_t mp_probe_copy_held(struct mp_sample *to, uint64_t room);
-
 /* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
  * them; if room is 1, the newest. If more are wanted than there is room for, that is
  * all samples up to an end before which there are as many. */
@@ -88,52 +80,43 @@ struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t w
 /* Forgets the samples before the one of this number, as in mp_ring_forget. */
 void mp_probe_forget(uint64_t number);
 
-/* Starts the sampler. Returns as mp_sampler_start does. */
-int mp_probe_start_sampling(int64_t interval_ns);
+/* Starts the sampler, whose first sample is taken at once; does nothing if it runs with
+ * that interval. Returns 0, an error of mp_thread_start, or MP_SAMPLING: *running_ns is
+ * its interval then. */
+int mp_probe_start_sampling(int64_t interval_ns, int64_t *running_ns);
 
-/* Stops it; does nothing if none runs, or if it is the recorder's. */
-void mp_probe_stop_sampling(void);
+/* Stops it; does nothing if none runs. Returns 0, or why
+ * samples that were due haven't come until now: an error of a reading or of
+ * mp_thread_start, or MP_NO_ANSWER; *source is what should have brought them. */
+int mp_probe_stop_sampling(const char **source);
 
-/* Before and after a fork: a thread more, and Python would warn. */
-void mp_probe_pause_sampling(void);
-void mp_probe_resume_sampling(void);
+/* For error messages: where no thread could be had. */
+extern const char mp_probe_thread_source[];
 
-/* What to record, which forked children inherit. */
-struct mp_recording {
-    int64_t interval_ns;
-    uint64_t memory_limit;
-    char directory[MP_LONGEST_PATH];
-    char argv[MP_RECORD_ARGV_BYTES];
-    size_t argv_bytes;
-};
+/* Before and after a fork, in the parent: a thread more, and Python would warn. Where no
+ * thread could be had again, or Python warns anyway, it stays. */
+void mp_probe_pause_thread(void);
+void mp_probe_resume_thread(void);
 
-/* Moves the ring into a new file, whose path it writes to `path`, and starts the
- * sampler, anew if it runs. Returns 0, MP_RECORDING, MP_NO_MEMORY, or an error of
- * mp_file_create or mp_thread_start; then nothing is recorded. */
-int mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH]);
+/* The first half of resuming, where the second, that function, comes a moment later; or,
+ * if it doesn't, a call that has the time for it. */
+void mp_probe_allow_thread(void);
 
-/* In a forked child: begins to record it too, if its parent was recorded. The file is
- * created by the sampler after an interval, so that a child that runs another program
- * or ends before leaves none. */
-void mp_probe_record_child(void);
+/* Enters a block, which stays where it is until mp_probe_leave or mp_probe_abandon. On
+ * failure nothing has begun, and *source is what should have done it. Returns 0, an error
+ * of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL. */
+int mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
+                   const char **source);
 
-/* Stops the sampler, marks the file as ended, and moves the ring back into memory. Does
- * nothing if nothing is recorded. Returns 0, or MP_NO_MEMORY if the ring stays in the
- * file. */
-int mp_probe_stop_recording(void);
-
-/* Begins to measure a block, which stays where it is until mp_probe_leave or
- * mp_probe_abandon. On failure nothing has begun, and *source is where the number
- * should have come from. Returns 0 or an error of the reading. */
-int mp_probe_enter(struct mp_block *block, const char **source);
-
-/* Ends to measure a block. Its peak is the kernel's if the block has set a new
- * high-water mark, else the highest of the samples stored meanwhile and of both ends.
- * Also ends it on failure. Returns as mp_probe_enter does. */
+/* Leaves a block, also on failure. In a forked child one that was entered before the fork
+ * begins at the fork. Returns 0 or an error of a reading; *source is as above. */
 int mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
                    const char **source);
 
-/* Ends to measure a block without a result. Does nothing if it isn't being measured. */
+/* Leaves a block without a result. Does nothing if it isn't open. */
 void mp_probe_abandon(struct mp_block *block);
+
+/* The same for all blocks of that owner. */
+void mp_probe_abandon_all(const void *owner);
 
 #endif

@@ -1,199 +1,253 @@
-#include "file.h"
 #include "probe.h"
 #include "probe_state.h"
-#include "record.h"
 #include "sampler.h"
 #include "system.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <string.h>
 
-/* What was configured, which a child inherits. */
-static atomic_bool recording_configured;
-static struct mp_recording configured_recording;
+const char mp_probe_thread_source[] = "the sampler's thread";
 
-/* Creates the file and moves the ring into it. With record_control. */
-static int
-begin_recording(struct mp_state *state)
+/* One reading, for all that is due. What fails is tried again when the next is due. No
+ * system call is made with the lock: a frozen thread must not hold it. */
+static void
+take_reading(struct mp_state *state, struct mp_rss_reader *reader)
 {
-    const struct mp_recording *what = &configured_recording;
-    uint64_t capacity = atomic_load(&mp_configured_capacity);
-    if (capacity > (SIZE_MAX - MP_RECORD_HEADER_BYTES) / sizeof(struct mp_sample)) {
-        return MP_NO_MEMORY;
-    }
-    struct mp_record_origin origin = {
-        .pid = (uint32_t)mp_process_id(),
-        .wall_ns = mp_wall_clock_ns(),
-        .monotonic_ns = mp_clock_ns(),
-        .interval_ns = what->interval_ns,
-        .memory_limit = what->memory_limit,
-        .argv = what->argv,
-        .argv_bytes = what->argv_bytes,
-    };
-    int length = snprintf(state->record_path, sizeof state->record_path,
-                          "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
-                          origin.pid, origin.wall_ns / 1000);
-    if (length < 0 || (size_t)length >= sizeof state->record_path) {
-        return MP_PATH_TOO_LONG;
-    }
-    struct mp_file file = {0};
-    size_t size = MP_RECORD_HEADER_BYTES + (size_t)capacity * sizeof(struct mp_sample);
-    int error = mp_file_create(&file, state->record_path, size);
-    if (error != 0) {
-        return error;
+    uint64_t bytes;
+    int64_t ns;
+    int error = mp_state_read(reader, &bytes, NULL, &ns);
+    uint64_t confirmed = mp_rss_confirm(reader);
+    int64_t now_ns = mp_clock_ns();
+    if (error == 0 && ns < 0) {
+        error = (int)-ns;
     }
     mp_lock_acquire(&state->lock);
-    struct mp_file old_file = state->file; /* one that couldn't be left */
-    struct mp_sample *old_slots = state->ring.slots;
-    size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
-    void *slots = (char *)file.pages + MP_RECORD_HEADER_BYTES;
-    mp_ring_move(&state->ring, slots, capacity);
-    state->file = file;
-    state->record = file.pages;
-    mp_record_begin(state->record, &origin, &state->ring);
+    mp_state_note_reading(state, confirmed);
+    (void)mp_sampler_takes_look(&state->sampler, now_ns);
+    bool sample = mp_sampler_takes_sample(&state->sampler, now_ns);
+    if (sample) {
+        state->silence = error != 0 ? error : mp_state_store(state, ns, bytes);
+    }
     mp_lock_release(&state->lock);
-    if (old_file.pages != NULL) {
-        mp_file_close(&old_file);
-    } else if (old_slots != NULL) {
-        mp_pages_unmap(old_slots, old_size);
-    }
-    return 0;
 }
 
-/* What the recorder does after each sample, in the sampler's thread. */
+/* All that it has is on its stack: it allocates nothing, which would give it a heap of
+ * its own, 64 MiB of address space. */
 static void
-keep_recording(struct mp_state *state, struct mp_sampler_own *own)
+run(void *argument)
 {
-    if (state->record == NULL && own->taken > 0) {
-        /* A forked child, an interval after its fork. */
-        mp_lock_acquire(&state->record_control);
-        if (state->record == NULL) {
-            (void)begin_recording(state);
+    struct mp_state *state = argument;
+    struct mp_rss_reader reader = {.file = 0}; /* of its own table of descriptors */
+    mp_rss_take_along(&reader, &mp_state_reader);
+    for (;;) {
+        uint32_t calls = mp_thread_calls(&state->thread);
+        int64_t now_ns = mp_clock_ns();
+        int64_t next_ns = INT64_MIN;
+        mp_lock_acquire(&state->lock);
+        if (!state->paused) {
+            next_ns = mp_sampler_next(&state->sampler, now_ns);
         }
-        mp_lock_release(&state->record_control);
+        if (now_ns < 0) {
+            state->silence = (int)-now_ns;
+        }
+        state->thread_runs = next_ns != INT64_MIN;
+        mp_lock_release(&state->lock);
+        if (next_ns == INT64_MIN) {
+            break;
+        }
+        if (next_ns > now_ns) {
+            mp_thread_wait(&state->thread, calls, next_ns);
+        } else {
+            take_reading(state, &reader);
+        }
     }
-    if (state->record == NULL) {
-        return;
-    }
-    if (!state->file.held) {
-        mp_file_hold(&own->hold, state->record_path);
-    }
-    uint64_t mark;
-    if (mp_rss_read_mark(&own->reader, &mark) == 0 &&
-        mark > atomic_load(&state->record->peak)) {
-        atomic_store(&state->record->peak, mark);
-    }
+    mp_rss_close(&reader);
 }
 
-static void
-take_sample(void *owner, struct mp_sampler_own *own)
+/* With `control`. */
+static int
+run_thread(struct mp_state *state)
 {
-    struct mp_state *state = owner;
-    uint64_t bytes;
-    (void)mp_state_sample(state, &own->reader, 0, &bytes);
-    if (atomic_load(&recording_configured)) {
-        keep_recording(state, own);
+    mp_lock_acquire(&state->lock);
+    bool start = mp_sampler_is_needed(&state->sampler) && !state->thread_runs &&
+                 !state->paused;
+    if (start) {
+        state->thread_runs = true;
     }
-}
-
-int
-mp_probe_start_sampling(int64_t interval_ns)
-{
-    struct mp_state *state = mp_state_ready();
-    return mp_sampler_start(&state->sampler, interval_ns, take_sample, state);
-}
-
-void
-mp_probe_stop_sampling(void)
-{
-    struct mp_state *state = mp_state_ready();
-    if (!atomic_load(&recording_configured)) {
-        mp_sampler_stop(&state->sampler);
-    }
-}
-
-int
-mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
-{
-    struct mp_state *state = mp_state_ready();
-    if (atomic_load(&recording_configured)) {
-        return MP_RECORDING;
-    }
-    /* Before the lock, for which the thread may be waiting. */
-    mp_sampler_pause(&state->sampler);
-    mp_lock_acquire(&state->record_control);
-    int error = MP_RECORDING;
-    if (!atomic_load(&recording_configured)) {
-        configured_recording = *what;
-        error = begin_recording(state);
-        memcpy(path, state->record_path, MP_LONGEST_PATH);
-        atomic_store(&recording_configured, error == 0);
-    }
-    mp_lock_release(&state->record_control);
-    if (error != 0) {
-        mp_sampler_resume(&state->sampler);
-        return error;
-    }
-    mp_sampler_stop(&state->sampler); /* what is paused can't be started */
-    error = mp_sampler_start(&state->sampler, what->interval_ns, take_sample, state);
-    if (error != 0) {
-        (void)mp_probe_stop_recording();
-    }
-    return error;
-}
-
-void
-mp_probe_record_child(void)
-{
-    if (atomic_load(&recording_configured)) {
-        struct mp_state *state = mp_state_ready();
-        (void)mp_sampler_start(&state->sampler, configured_recording.interval_ns,
-                               take_sample, state);
-    }
-}
-
-int
-mp_probe_stop_recording(void)
-{
-    struct mp_state *state = mp_state_ready();
-    if (!atomic_exchange(&recording_configured, false)) {
+    mp_lock_release(&state->lock);
+    if (!start) {
         return 0;
     }
-    mp_sampler_stop(&state->sampler);
-    mp_lock_acquire(&state->record_control);
-    int error = 0;
-    if (state->record != NULL) {
-        size_t size = (size_t)state->ring.capacity * sizeof(struct mp_sample);
-        struct mp_sample *slots = mp_pages_map(size);
+    int error = mp_thread_start(&state->thread, run, state);
+    if (error != 0) {
         mp_lock_acquire(&state->lock);
-        atomic_store(&state->record->ended, 1);
-        if (slots == NULL) {
-            error = MP_NO_MEMORY;
-        } else {
-            mp_ring_move(&state->ring, slots, state->ring.capacity);
-            state->record = NULL;
-        }
+        state->thread_runs = false;
+        state->silence = error;
         mp_lock_release(&state->lock);
-        if (error == 0) {
-            mp_file_close(&state->file);
-        }
     }
-    mp_lock_release(&state->record_control);
+    atomic_store(&state->thread_due, error != 0);
+    return error;
+}
+
+int
+mp_state_run_thread(struct mp_state *state)
+{
+    mp_lock_acquire(&state->control);
+    int error = run_thread(state);
+    mp_lock_release(&state->control);
     return error;
 }
 
 void
-mp_probe_pause_sampling(void)
+mp_state_catch_up(struct mp_state *state)
 {
-    mp_sampler_pause(&mp_state_ready()->sampler);
+    if (atomic_load(&state->thread_due)) {
+        (void)mp_state_run_thread(state); /* mp_probe_stop_sampling says why not */
+    }
+}
+
+/* Ends the thread, and lets none be started. With `control`. Returns whether it has
+ * ended. */
+static bool
+pause_thread(struct mp_state *state)
+{
+    mp_lock_acquire(&state->lock);
+    state->paused = true;
+    mp_lock_release(&state->lock);
+    mp_thread_call(&state->thread);
+    return mp_thread_join(&state->thread);
+}
+
+static void
+allow_thread(struct mp_state *state)
+{
+    mp_lock_acquire(&state->lock);
+    state->paused = false;
+    mp_lock_release(&state->lock);
+}
+
+/* Takes samples from now on, if none are taken yet. With `control`. */
+static int
+begin_sampling(struct mp_state *state, int64_t interval_ns, int64_t *running_ns)
+{
+    int64_t now_ns = mp_clock_ns();
+    mp_lock_acquire(&state->lock);
+    *running_ns = state->sampler.interval_ns;
+    if (*running_ns == 0) {
+        mp_sampler_start(&state->sampler, interval_ns, now_ns);
+        state->silence = 0;
+    }
+    bool runs = state->thread_runs;
+    mp_lock_release(&state->lock);
+    if (*running_ns != 0 && *running_ns != interval_ns) {
+        return MP_SAMPLING;
+    }
+    int error = run_thread(state);
+    if (error == 0 && runs) {
+        mp_thread_call(&state->thread);
+    } else if (error != 0 && *running_ns == 0) {
+        mp_lock_acquire(&state->lock);
+        mp_sampler_stop(&state->sampler);
+        mp_lock_release(&state->lock);
+    }
+    return error;
+}
+
+/* Takes no samples any more, and ends the thread unless blocks need it. With `control`.
+ * Returns as mp_probe_stop_sampling does. */
+static int
+end_sampling(struct mp_state *state, const char **source)
+{
+    mp_lock_acquire(&state->lock);
+    *source = state->thread_runs ? mp_rss_source : mp_probe_thread_source;
+    bool sampled = state->sampler.interval_ns != 0;
+    int64_t due_ns = state->sampler.sample_ns;
+    int silence = sampled ? state->silence : 0;
+    mp_sampler_stop(&state->sampler);
+    bool needed = mp_sampler_is_needed(&state->sampler);
+    mp_lock_release(&state->lock);
+    if (!sampled || needed) {
+        return silence;
+    }
+    bool ended = pause_thread(state);
+    allow_thread(state);
+    (void)run_thread(state); /* for a block that was entered meanwhile */
+    if (silence == 0 && !ended && mp_clock_ns() - due_ns > MP_PATIENCE_NS) {
+        *source = mp_probe_thread_source;
+        silence = MP_NO_ANSWER;
+    }
+    return silence;
+}
+
+int
+mp_probe_start_sampling(int64_t interval_ns, int64_t *running_ns)
+{
+    struct mp_state *state = mp_state_certain();
+    mp_lock_acquire(&state->control);
+    int error = begin_sampling(state, interval_ns, running_ns);
+    mp_lock_release(&state->control);
+    return error;
+}
+
+int
+mp_probe_stop_sampling(const char **source)
+{
+    struct mp_state *state = mp_state_certain();
+    mp_lock_acquire(&state->control);
+    int silence = end_sampling(state, source);
+    mp_lock_release(&state->control);
+    return silence;
+}
+
+static void
+do_nothing(void *argument)
+{
+    (void)argument;
+}
+
+/* Could a thread be had again, once it has ended? After unshare(CLONE_NEWPID), or with
+ * some seccomp filters, not: only trying tells. At a limit of their number it can, for
+ * this one ends. With `control`. */
+static bool
+can_start_again(struct mp_state *state)
+{
+    int error = mp_thread_start(&state->trial, do_nothing, NULL);
+    (void)mp_thread_join(&state->trial);
+    return error == 0 || error == EAGAIN;
 }
 
 void
-mp_probe_resume_sampling(void)
+mp_probe_pause_thread(void)
 {
-    mp_sampler_resume(&mp_state_ready()->sampler);
+    struct mp_state *state = mp_state_certain();
+    if (!mp_thread_is_main()) {
+        return; /* Python warns of that thread */
+    }
+    mp_lock_acquire(&state->control);
+    mp_lock_acquire(&state->lock);
+    bool runs = state->thread_runs;
+    bool needed = mp_sampler_is_needed(&state->sampler);
+    mp_lock_release(&state->lock);
+    if (runs && (!needed || can_start_again(state))) {
+        (void)pause_thread(state);
+    }
+    mp_lock_release(&state->control);
+}
+
+void
+mp_probe_allow_thread(void)
+{
+    struct mp_state *state = mp_state_certain();
+    allow_thread(state);
+    atomic_store(&state->thread_due, true);
+}
+
+void
+mp_probe_resume_thread(void)
+{
+    struct mp_state *state = mp_state_certain();
+    allow_thread(state);
+    (void)mp_state_run_thread(state); /* mp_probe_stop_sampling says why not */
 }

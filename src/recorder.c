@@ -19,7 +19,7 @@ static struct {
 /* In a forked child: the observer sees it, but it has no contact. Only this thread is
  * there, and another may have held the lock. */
 static void
-after_fork(void)
+forget_in_child(void)
 {
     mp_contact_end_in_child(&recorder.contact);
     memset(&recorder.lock, 0, sizeof recorder.lock);
@@ -43,7 +43,7 @@ follow_process(void)
     if (recorder.follows_process) {
         return 0;
     }
-    int error = mp_contact_at_fork(after_fork);
+    int error = mp_contact_at_fork(forget_in_child);
     if (error == 0 && atexit(mp_recorder_look) != 0) {
         error = ENOMEM;
     }

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define MP_RECORDER_PATH 4096
-#define MP_RECORDING (-3) /* into another folder already */
+#define MP_RECORDING (-7) /* into another folder already */
 
 /* Starts recording into that folder, which start->folder has open. Nothing happens if
  * it is recorded into already, or if an observer of that folder sees this process

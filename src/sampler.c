@@ -1,82 +1,90 @@
 #include "sampler.h"
 
-#include <string.h>
-
-/* The next time after `now_ns` that is a whole number of intervals after `last_ns`:
- * there is no drift, and what was missed is not made up for. */
 static int64_t
-next_deadline(int64_t last_ns, int64_t now_ns, int64_t interval_ns)
+later(int64_t ns, int64_t by_ns)
 {
-    int64_t missed = (now_ns - last_ns) / interval_ns;
-    int64_t rest = INT64_MAX - last_ns - missed * interval_ns;
-    return rest < interval_ns ? INT64_MAX : last_ns + (missed + 1) * interval_ns;
+    return ns > INT64_MAX - by_ns ? INT64_MAX : ns + by_ns;
 }
 
-static void
-run(void *argument)
+void
+mp_sampler_start(struct mp_sampler *sampler, int64_t interval_ns, int64_t now_ns)
 {
-    struct mp_sampler *sampler = argument;
-    struct mp_sampler_own own;
-    memset(&own, 0, sizeof own);
-    mp_thread_leave_files();
-    int64_t deadline_ns = mp_clock_ns();
-    do {
-        sampler->take(sampler->owner, &own);
-        own.taken++;
-        deadline_ns = next_deadline(deadline_ns, mp_clock_ns(), sampler->interval_ns);
-    } while (!mp_thread_wait(&sampler->thread, deadline_ns));
-    mp_file_release(&own.hold);
-    mp_rss_close(&own.reader);
-}
-
-int
-mp_sampler_start(struct mp_sampler *sampler, int64_t interval_ns, mp_sampler_take *take,
-                 void *owner)
-{
-    int error = MP_SAMPLING;
-    mp_lock_acquire(&sampler->control);
-    if (!sampler->running && !sampler->paused) {
-        sampler->interval_ns = interval_ns;
-        sampler->take = take;
-        sampler->owner = owner;
-        error = mp_thread_start(&sampler->thread, run, sampler);
-        sampler->running = error == 0;
-    }
-    mp_lock_release(&sampler->control);
-    return error;
+    sampler->interval_ns = interval_ns;
+    sampler->sample_ns = now_ns;
 }
 
 void
 mp_sampler_stop(struct mp_sampler *sampler)
 {
-    mp_lock_acquire(&sampler->control);
-    if (sampler->running) {
-        mp_thread_stop(&sampler->thread);
+    sampler->interval_ns = 0;
+    sampler->linger_ns = 0;
+}
+
+bool
+mp_sampler_watch(struct mp_sampler *sampler, int64_t now_ns)
+{
+    int64_t first_look_ns = now_ns + MP_LOOK_NS;
+    if (sampler->watched == 0 || first_look_ns < sampler->look_ns) {
+        sampler->look_ns = first_look_ns;
     }
-    sampler->running = false;
-    sampler->paused = false;
-    mp_lock_release(&sampler->control);
+    sampler->watched++;
+    sampler->young_ns = now_ns + MP_LOOK_YOUNG_NS;
+    return sampler->wakes_ns > sampler->look_ns;
 }
 
 void
-mp_sampler_pause(struct mp_sampler *sampler)
+mp_sampler_unwatch(struct mp_sampler *sampler, int64_t now_ns)
 {
-    mp_lock_acquire(&sampler->control);
-    if (sampler->running) {
-        mp_thread_stop(&sampler->thread);
-        sampler->running = false;
-        sampler->paused = true;
-    }
-    mp_lock_release(&sampler->control);
+    sampler->watched--;
+    sampler->linger_ns = now_ns + MP_LINGER_NS;
 }
 
-void
-mp_sampler_resume(struct mp_sampler *sampler)
+bool
+mp_sampler_is_needed(const struct mp_sampler *sampler)
 {
-    mp_lock_acquire(&sampler->control);
-    if (sampler->paused) {
-        sampler->running = mp_thread_start(&sampler->thread, run, sampler) == 0;
-        sampler->paused = !sampler->running;
+    return sampler->interval_ns > 0 || sampler->watched > 0;
+}
+
+int64_t
+mp_sampler_next(struct mp_sampler *sampler, int64_t now_ns)
+{
+    int64_t next_ns = INT64_MIN;
+    if (sampler->interval_ns > 0) {
+        next_ns = sampler->sample_ns;
     }
-    mp_lock_release(&sampler->control);
+    if (sampler->watched > 0) {
+        bool sooner = next_ns == INT64_MIN || sampler->look_ns < next_ns;
+        next_ns = sooner ? sampler->look_ns : next_ns;
+    } else if (next_ns == INT64_MIN && now_ns < sampler->linger_ns) {
+        next_ns = sampler->linger_ns;
+    }
+    sampler->wakes_ns = next_ns;
+    return next_ns;
+}
+
+bool
+mp_sampler_takes_sample(struct mp_sampler *sampler, int64_t now_ns)
+{
+    int64_t interval_ns = sampler->interval_ns;
+    if (interval_ns == 0 || now_ns < sampler->sample_ns) {
+        return false;
+    }
+    int64_t late_ns = now_ns - sampler->sample_ns;
+    int64_t on_time_ns = now_ns - late_ns % interval_ns;
+    sampler->sample_ns = later(on_time_ns, interval_ns);
+    if (sampler->sample_ns - now_ns < interval_ns / 2) {
+        sampler->sample_ns = later(sampler->sample_ns, interval_ns);
+    }
+    return true;
+}
+
+bool
+mp_sampler_takes_look(struct mp_sampler *sampler, int64_t now_ns)
+{
+    if (sampler->watched == 0 || now_ns < sampler->look_ns) {
+        return false;
+    }
+    bool young = now_ns < sampler->young_ns;
+    sampler->look_ns = now_ns + (young ? MP_LOOK_NS : MP_LOOK_LATER_NS);
+    return true;
 }

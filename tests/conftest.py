@@ -105,6 +105,32 @@ def compile_c():
 
 
 @pytest.fixture(scope="session")
+def build_package(compile_c, tmp_path_factory):
+    """Copy the installed package to a folder, with its extension built in another way."""
+    if not SOURCE.is_dir():
+        pytest.skip("no sources beside the tests")
+    installed = Path(memprobe.__file__).parent
+    version = memprobe._memprobe._version
+
+    def build(name, *options, version=version):
+        folder = tmp_path_factory.mktemp(name)
+        binaries = shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(installed, folder / "memprobe", ignore=binaries)
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        compile_c(
+            folder / "memprobe" / f"_memprobe{suffix}",
+            *("-shared", "-fPIC", "-fvisibility=hidden", "-pthread"),
+            *(f'-DMEMPROBE_VERSION="{version}"', *options),
+            *("-isystem", sysconfig.get_path("include")),
+            *("-I", memprobe.get_include(), "-I", SOURCE),
+            *(SOURCE / "extension.c", "-lm"),
+        )
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def core_files():
     """The C files of this system, but for the binding, and what has a main()."""
     if not SOURCE.is_dir():
@@ -131,6 +157,13 @@ def lying_files(compile_c, tmp_path_factory):
     """A library to preload, whose pread and open lie; see faults/lying_files.c."""
     library = tmp_path_factory.mktemp("lying") / "lying_files.so"
     return compile_c(library, "-shared", "-fPIC", FAULTS / "lying_files.c", "-ldl")
+
+
+@pytest.fixture(scope="session")
+def refused_calls(compile_c, tmp_path_factory):
+    """A library to preload, whose calls can be refused; see faults/refused_calls.c."""
+    library = tmp_path_factory.mktemp("refused_calls") / "refused_calls.so"
+    return compile_c(library, "-shared", "-fPIC", FAULTS / "refused_calls.c", "-ldl")
 
 
 @pytest.fixture

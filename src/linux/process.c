@@ -51,7 +51,8 @@ struct pidfd_info {
 #define MOST_NEW 300
 
 #define MOST_ASKED_AGAIN 256
-#define MOST_TRIES 3
+#define MOST_TRIES 10
+#define AGAIN_AFTER_ALL 64
 
 static struct {
     int list; /* /proc */
@@ -339,7 +340,8 @@ mp_processes_new(const uint32_t **pids)
             list(processes.again[i].pid);
         }
     }
-    processes.last = newest;
+    /* The youngest may have a number before they can be found. */
+    processes.last = all && newest > AGAIN_AFTER_ALL ? newest - AGAIN_AFTER_ALL : newest;
     memcpy(processes.asked, processes.again, sizeof processes.asked);
     processes.asked_count = processes.again_count;
     processes.again_count = 0;

@@ -1,3 +1,8 @@
+/* For fstatfs, O_CLOEXEC and the like, also with -std=c11. */
+#ifndef _GNU_SOURCE
+#    define _GNU_SOURCE 1
+#endif
+
 #include "attributes.h"
 #include "statm.h"
 #include "status.h"
@@ -5,15 +10,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-const char mp_rss_source[] = "/proc/self/statm";
-const char mp_rss_peak_source[] = "/proc/self/status";
+#define PROC "/proc/"
+const char mp_rss_source[] = PROC "self/statm";
+const char mp_rss_peak_source[] = PROC "self/status";
+const char mp_rss_reset_source[] = PROC "thread-self/clear_refs";
 
 /* From <linux/magic.h>, which musl doesn't come with. */
 #define PROC_SUPER_MAGIC 0x9fa0
@@ -21,8 +28,8 @@ const char mp_rss_peak_source[] = "/proc/self/status";
 /* The thread that calls; "self" is the process, whose files say nothing about memory
  * once its main thread has ended (its mm is gone, fs/proc/array.c), though others live
  * on. */
-static const char thread_statm[] = "/proc/thread-self/statm";
-static const char thread_status[] = "/proc/thread-self/status";
+static const char thread_statm[] = PROC "thread-self/statm";
+static const char thread_status[] = PROC "thread-self/status";
 
 /* All threads read one open file, though the kernel lets one pread of it in at a time
  * (the mutex in fs/seq_file.c). That counts without a GIL only, and then little:
@@ -35,16 +42,31 @@ static const char thread_status[] = "/proc/thread-self/status";
 /* For so long a stranger's file is believed that took the number of our descriptor and
  * reads like a statm. An fstat at each reading would cost a third to half of one more;
  * one a millisecond costs nothing that can be measured. */
-#define VERIFY_EVERY_NS 1000000
+#ifndef MP_VERIFY_EVERY_NS
+#    define MP_VERIFY_EVERY_NS 1000000
+#endif
 
 /* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
 #define STATM_SIZE 256
 
+/* How much of status is read at once; the line of the peak is among its first 500. */
+#ifndef MP_STATUS_PIECE
+#    define MP_STATUS_PIECE 1024
+#endif
+
+/* Where our descriptors' offsets stand, which no reading uses: a program that opens the
+ * same file itself has no reason to go there. */
+#define OUR_OFFSET 0x6d656d70
+
+/* RSS is whole pages, of 4096 bytes at least, so these bits of a number of bytes are
+ * free: `unconfirmed` has in them for which opening of the file it was read. */
+#define OPENING UINT64_C(0xfff)
+
 /* Opens a file of the kernel's. Returns a descriptor, or -1 with errno set. */
 static int
-open_proc(const char *path)
+open_checked(int folder, const char *path, int flags)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = openat(folder, path, flags | O_CLOEXEC);
     if (fd < 0) {
         return -1;
     }
@@ -71,9 +93,162 @@ open_proc(const char *path)
     return fd;
 }
 
-/* Reads RSS in pages from an open statm. Returns 0 or an errno. */
+/* By what an open file is to be known again. Returns 0 or an errno. */
 static int
-read_pages(int fd, uint64_t *pages)
+identify(int fd, struct mp_rss_identity *identity)
+{
+    struct stat opened;
+    if (fstat(fd, &opened) != 0) {
+        return errno;
+    }
+    identity->device = opened.st_dev;
+    identity->inode = opened.st_ino;
+    identity->offset = lseek(fd, OUR_OFFSET, SEEK_SET);
+    return 0;
+}
+
+/* Is the descriptor's number still that of the file that we opened? Another process's
+ * statm has the same st_dev, so both are compared. */
+static bool
+is_same(int fd, const struct mp_rss_identity *identity)
+{
+    struct stat now;
+    return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == identity->device &&
+           now.st_ino == identity->inode;
+}
+
+/* Closes what can't be anybody else's: the same file opened by the program would not
+ * have our offset. */
+static void
+close_ours(int fd, const struct mp_rss_identity *identity)
+{
+    if (is_same(fd, identity) && lseek(fd, 0, SEEK_CUR) == identity->offset) {
+        (void)close(fd);
+    }
+}
+
+static inline int
+descriptor_in(uint64_t file)
+{
+    return (int)(uint32_t)file - 1;
+}
+
+static int
+descriptor_of(struct mp_rss_reader *reader)
+{
+    return descriptor_in(atomic_load_explicit(&reader->file, memory_order_relaxed));
+}
+
+/* Opens a file of /proc, by the folder that was opened when it was there, else by its
+ * path. The folder's "self" is whoever asks, in whatever PID namespace. With the lock.
+ * Returns as open_checked does. */
+static int
+open_proc_to(struct mp_rss_reader *reader, const char *path, int flags)
+{
+    int fd = -1;
+    if (is_same(reader->folder - 1, &reader->proc)) {
+        fd = open_checked(reader->folder - 1, path + sizeof PROC - 1, flags);
+    }
+    return fd >= 0 ? fd : open_checked(AT_FDCWD, path, flags);
+}
+
+static int
+open_proc(struct mp_rss_reader *reader, const char *path)
+{
+    return open_proc_to(reader, path, O_RDONLY);
+}
+
+/* Keeps /proc open, for a forked child of this process that finds it gone; the number of
+ * a folder that was open before is forgotten. With the lock. */
+static void
+keep_folder(struct mp_rss_reader *reader)
+{
+    if (is_same(reader->folder - 1, &reader->proc)) {
+        return;
+    }
+    int fd = open_checked(AT_FDCWD, PROC, O_RDONLY | O_DIRECTORY);
+    if (fd >= 0 && identify(fd, &reader->proc) != 0) {
+        (void)close(fd);
+        fd = -1;
+    }
+    reader->folder = fd + 1;
+}
+
+/* Opens statm; with the lock. The number of the file that was open before is forgotten,
+ * not closed: by now it is somebody else's. So are the readings since the last look.
+ * Returns 0 or an errno. */
+static int
+open_statm(struct mp_rss_reader *reader, const char *path)
+{
+    atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
+    int fd = open_proc(reader, path);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = identify(fd, &reader->statm);
+    long page_size = sysconf(_SC_PAGESIZE);
+    if (error == 0 && page_size < (long)OPENING + 1) {
+        error = EINVAL;
+    }
+    if (error != 0) {
+        (void)close(fd);
+        return error;
+    }
+    if (reader->page_size == 0) {
+        reader->page_size = (uint64_t)page_size;
+    }
+    reader->opened++;
+    /* A reading from the file before, by a thread that is yet to note it, is of another
+     * opening from here on. */
+    atomic_store_explicit(&reader->unconfirmed, reader->opened & OPENING,
+                          memory_order_release);
+    atomic_store_explicit(&reader->file, reader->opened << 32 | (uint32_t)(fd + 1),
+                          memory_order_release);
+    keep_folder(reader);
+    return 0;
+}
+
+/* Notes a reading of that opening of the file, if it is the highest. Returns 0, or
+ * MP_RSS_UNVERIFIED if another thread has found that the file was a stranger's. */
+static int
+note(struct mp_rss_reader *reader, uint64_t file, uint64_t bytes)
+{
+    uint64_t opening = file >> 32 & OPENING;
+    uint64_t highest = atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed);
+    while (bytes > highest) {
+        if ((highest & OPENING) != opening) {
+            return MP_RSS_UNVERIFIED;
+        }
+        if (atomic_compare_exchange_weak_explicit(&reader->unconfirmed, &highest,
+                                                  bytes | opening, memory_order_release,
+                                                  memory_order_relaxed)) {
+            break;
+        }
+    }
+    return 0;
+}
+
+/* Is the file still ours? Then what was noted before this look was read from it: nobody
+ * who has our file closed can open the same one again. With the lock. */
+static bool
+look(struct mp_rss_reader *reader, uint64_t *confirmed)
+{
+    uint64_t highest = atomic_exchange_explicit(
+        &reader->unconfirmed, reader->opened & OPENING, memory_order_acquire);
+    int64_t now = mp_clock_ns();
+    if (!is_same(descriptor_of(reader), &reader->statm)) {
+        return false;
+    }
+    atomic_store_explicit(&reader->verified_ns, now, memory_order_relaxed);
+    highest &= ~OPENING;
+    *confirmed = highest > *confirmed ? highest : *confirmed;
+    return true;
+}
+
+/* Reads RSS and, if `shared` isn't NULL, its shared part from an open statm, in pages.
+ * Returns 0 or an errno. */
+static inline int
+read_pages(int fd, uint64_t *pages, uint64_t *shared)
 {
     char text[STATM_SIZE];
     ssize_t length;
@@ -84,191 +259,315 @@ read_pages(int fd, uint64_t *pages)
         return errno;
     }
     text[length] = '\0';
-    return mp_statm_parse(text, (size_t)length, pages);
-}
-
-/* Is the descriptor's number still that of the file that we opened? Another process's
- * statm has the same st_dev, so both are compared. With the lock. */
-static bool
-is_ours(const struct mp_rss_reader *reader)
-{
-    int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
-    struct stat now;
-    return fd >= 0 && fstat(fd, &now) == 0 && now.st_dev == reader->device &&
-           now.st_ino == reader->inode;
-}
-
-/* Opens statm; with the lock. The number of the file that was open before is forgotten,
- * not closed: by now it is somebody else's. Returns 0 or an errno. */
-static int
-open_statm(struct mp_rss_reader *reader)
-{
-    atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
-    int fd = open_proc(mp_rss_source);
-    if (fd < 0) {
-        return errno;
+    if (shared == NULL) {
+        return mp_statm_parse(text, (size_t)length, pages);
     }
-    struct stat opened;
-    if (fstat(fd, &opened) != 0) {
-        int error = errno;
-        (void)close(fd);
+    return mp_statm_parse_shared(text, (size_t)length, pages, shared);
+}
+
+/* Reads from the open file and notes what it read. Returns as mp_rss_read does. */
+static inline int
+read_file(struct mp_rss_reader *reader, uint64_t file, uint64_t *bytes,
+          uint64_t *shared)
+{
+    uint64_t pages = 0; /* for gcc, which takes it for uninitialized */
+    int error = read_pages(descriptor_in(file), &pages, shared);
+    if (error != 0) {
         return error;
     }
-    reader->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-    reader->device = opened.st_dev;
-    reader->inode = opened.st_ino;
-    atomic_store_explicit(&reader->file, fd + 1, memory_order_release);
+    *bytes = pages * reader->page_size;
+    if (shared != NULL && *shared != MP_RSS_UNKNOWN) {
+        *shared *= reader->page_size;
+    }
+    if (*bytes > atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed)) {
+        return note(reader, file, *bytes);
+    }
     return 0;
 }
 
-/* Reads pages from the file of the thread that calls, which other threads can't share.
- * Returns 0 or an errno. */
-static int
-read_pages_of_thread(uint64_t *pages)
+int
+mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
+            int64_t *ns)
 {
-    int fd = open_proc(thread_statm);
-    if (fd < 0) {
-        return errno;
+    *ns = mp_clock_ns();
+    int64_t verified_ns =
+        atomic_load_explicit(&reader->verified_ns, memory_order_relaxed);
+    /* Unsigned, so that it is also time if the clock is refused or went back. */
+    if ((uint64_t)*ns - (uint64_t)verified_ns >= MP_VERIFY_EVERY_NS) {
+        return MP_RSS_UNVERIFIED;
     }
-    int error = read_pages(fd, pages);
-    (void)close(fd);
-    return error;
+    uint64_t file = atomic_load_explicit(&reader->file, memory_order_acquire);
+    return read_file(reader, file, bytes, shared);
 }
 
-/* The reading when anything is out of the ordinary: it is time to verify the file, it
- * isn't open, or it couldn't be read. Verified first: a pread would take a packet from
- * a stranger's network tunnel, or wait for one for ever. Returns 0 or an errno. */
-static MP_COLD int
-read_pages_verified(struct mp_rss_reader *reader, uint64_t *pages)
+/* The reading when anything is out of the ordinary: it is time to look at the file, it
+ * isn't open, or it couldn't be read. Looked at first: a pread would take a packet from
+ * a stranger's network tunnel, or wait for one for ever. */
+MP_COLD int
+mp_rss_read_verified(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
+                     uint64_t *confirmed)
 {
-    int error;
-    int attempts = 2; /* another thread may close the file between the two steps */
+    const char *path = mp_rss_source;
+    int error = 0;
+    *confirmed = 0;
     mp_lock_acquire(&reader->lock);
-    do {
-        int64_t now = mp_clock_ns();
-        error = is_ours(reader) ? 0 : open_statm(reader);
-        if (error == 0) {
-            atomic_store_explicit(&reader->verified_ns, now, memory_order_relaxed);
-            int fd = atomic_load_explicit(&reader->file, memory_order_relaxed) - 1;
-            error = read_pages(fd, pages);
+    /* Another thread may close the file between the two steps; the file may turn out to
+     * be of a process whose main thread, or of a thread that has ended. */
+    for (int attempts = 3; attempts > 0; attempts--) {
+        error = look(reader, confirmed) ? 0 : open_statm(reader, path);
+        if (error != 0) {
+            continue;
         }
-        attempts--;
-    } while (error != 0 && error != ENODATA && attempts > 0);
-    if (error == ENODATA) {
-        error = read_pages_of_thread(pages);
+        uint64_t file = atomic_load_explicit(&reader->file, memory_order_relaxed);
+        error = read_file(reader, file, bytes, shared);
+        if (error == 0) {
+            break;
+        }
+        if (error == ENODATA || error == ESRCH) {
+            close_ours(descriptor_in(file), &reader->statm);
+            atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
+            path = error == ENODATA ? thread_statm : mp_rss_source;
+        }
     }
     mp_lock_release(&reader->lock);
     return error;
 }
 
+uint64_t
+mp_rss_confirm(struct mp_rss_reader *reader)
+{
+    uint64_t confirmed = 0;
+    if (atomic_load_explicit(&reader->unconfirmed, memory_order_relaxed) <= OPENING) {
+        return 0;
+    }
+    mp_lock_acquire(&reader->lock);
+    (void)look(reader, &confirmed);
+    mp_lock_release(&reader->lock);
+    return confirmed;
+}
+
+/* ru_maxrss in bytes. Returns 0 or an errno. */
+static int
+read_maxrss(uint64_t *bytes)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) {
+        return errno;
+    }
+    *bytes = (uint64_t)usage.ru_maxrss * 1024;
+    return 0;
+}
+
+static void
+open_reader(struct mp_rss_reader *reader)
+{
+    /* The first reading makes the kernel allocate the file's buffer. */
+    uint64_t bytes, confirmed;
+    (void)mp_rss_read_verified(reader, &bytes, NULL, &confirmed);
+}
+
 void
 mp_rss_open(struct mp_rss_reader *reader)
 {
-    uint64_t pages;
-    /* The first reading makes the kernel allocate the file's buffer. */
-    (void)read_pages_verified(reader, &pages);
+    if (read_maxrss(&reader->foreign_maxrss) != 0) {
+        reader->foreign_maxrss = UINT64_MAX;
+    }
+    open_reader(reader);
+}
+
+void
+mp_rss_open_in_child(struct mp_rss_reader *reader, bool alone)
+{
+    if (alone) {
+        close_ours(descriptor_of(reader), &reader->statm);
+    }
+    struct mp_rss_identity proc = reader->proc;
+    int folder = reader->folder;
+    memset(reader, 0, sizeof *reader);
+    reader->proc = proc;
+    reader->folder = folder;
+    open_reader(reader);
 }
 
 void
 mp_rss_close(struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
-    if (is_ours(reader)) {
-        (void)close(atomic_load(&reader->file) - 1);
-    }
-    atomic_store(&reader->file, 0);
+    close_ours(descriptor_of(reader), &reader->statm);
+    close_ours(reader->folder - 1, &reader->proc);
+    atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
+    reader->folder = 0;
     mp_lock_release(&reader->lock);
 }
 
-int
-mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, int64_t *ns)
-{
-    uint64_t pages = 0; /* for gcc, which takes it for uninitialized */
-    int error = EBADF;
-    *ns = mp_clock_ns();
-    if (*ns - atomic_load_explicit(&reader->verified_ns, memory_order_relaxed) <
-        VERIFY_EVERY_NS) {
-        int fd = atomic_load_explicit(&reader->file, memory_order_acquire) - 1;
-        error = read_pages(fd, &pages);
-    }
-    if (error != 0) {
-        error = read_pages_verified(reader, &pages);
-    }
-    if (error == 0) {
-        *bytes = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    }
-    return error;
-}
-
-/* Reads again rather than to look whose file it is now: by now another thread may have
- * opened the right one. */
-MP_COLD int
-mp_rss_confirm(struct mp_rss_reader *reader, uint64_t *bytes)
-{
-    uint64_t pages;
-    int error = read_pages_verified(reader, &pages);
-    if (error == 0) {
-        *bytes = pages * reader->page_size;
-    }
-    return error;
-}
-
-/* Reads the peak from one file. Returns 0, ENODATA if there is none, or an errno. */
+/* Reads the peak from an open status, in pieces: nothing is allocated, which would give
+ * a thread a heap of its own. Returns 0, ENODATA if there is none, or an errno. */
 static int
-read_peak(const char *path, uint64_t *bytes)
+find_peak(int fd, uint64_t *bytes)
 {
-    int fd = open_proc(path);
-    if (fd < 0) {
-        return errno;
+    char text[MP_STATUS_PIECE];
+    size_t kept = 0;
+    off_t at = 0;
+    bool inside = false; /* of a line whose beginning didn't fit, that of the groups */
+    for (;;) {
+        ssize_t length = pread(fd, text + kept, sizeof text - kept, at);
+        if (length < 0 && errno == EINTR) {
+            continue;
+        }
+        if (length <= 0) {
+            return length < 0 ? errno : ENODATA;
+        }
+        at += length;
+        char *line = text;
+        char *end = text + kept + length;
+        char *newline;
+        while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+            size_t size = (size_t)(newline + 1 - line);
+            int error = inside ? ENODATA : mp_status_parse_peak(line, size, bytes);
+            if (error != ENODATA) {
+                return error;
+            }
+            inside = false;
+            line = newline + 1;
+        }
+        kept = (size_t)(end - line);
+        if (kept == sizeof text) {
+            inside = true;
+            kept = 0;
+        }
+        memmove(text, line, kept);
     }
-    FILE *file = fdopen(fd, "r");
-    if (file == NULL) {
-        int error = errno;
+}
+
+/* Reads the peak from one file. Returns as find_peak does. */
+static int
+read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
+{
+    mp_lock_acquire(&reader->lock);
+    int fd = open_proc(reader, path);
+    int error = fd < 0 ? errno : 0;
+    mp_lock_release(&reader->lock);
+    if (error == 0) {
+        error = find_peak(fd, bytes);
         (void)close(fd);
-        return error;
     }
-    /* The line comes after that of the groups, which may be long: fgets hands that over
-     * in pieces, none of which begins with a letter. */
-    char line[256];
-    int error = ENODATA;
-    while (error == ENODATA && fgets(line, sizeof line, file) != NULL) {
-        error = mp_status_parse_peak(line, strlen(line), bytes);
+    return error;
+}
+
+/* Reads the peak without a descriptor, if that is this process's. Its ru_maxrss begins
+ * with the peak of the program that it ran before exec, or of the parent if that used
+ * vfork (fs/exec.c), which is at most what it was at first. Returns 0 or an errno. */
+static int
+read_own_maxrss(const struct mp_rss_reader *reader, uint64_t *bytes)
+{
+    uint64_t maxrss;
+    int error = read_maxrss(&maxrss);
+    if (error == 0 && maxrss <= reader->foreign_maxrss) {
+        error = ENODATA;
     }
-    if (error == ENODATA && ferror(file)) {
-        error = errno;
+    if (error == 0) {
+        *bytes = maxrss;
     }
-    (void)fclose(file);
     return error;
 }
 
 int
-mp_rss_read_peak(uint64_t *bytes)
+mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
 {
-    int error = read_peak(mp_rss_peak_source, bytes);
-    return error == ENODATA ? read_peak(thread_status, bytes) : error;
+    int error = read_peak(reader, mp_rss_peak_source, bytes);
+    if (error == ENODATA) {
+        error = read_peak(reader, thread_status, bytes);
+    }
+    /* It can't be opened: no number is left, or no /proc. */
+    if (error != 0 && read_own_maxrss(reader, bytes) == 0) {
+        error = 0;
+    }
+    return error;
 }
 
-/* getrusage costs 0.65 of a reading, the file 7. But its ru_maxrss begins with the peak
- * of the program that this process ran before exec, or of the parent if that used vfork
- * (fs/exec.c): only once VmHWM has come up to it does it say something of this one. */
+/* getrusage costs 0.65 of a reading, the file 7. */
 int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
-    struct rusage usage;
-    (void)getrusage(RUSAGE_SELF, &usage);
-    uint64_t maxrss = (uint64_t)usage.ru_maxrss * 1024;
-    if (!atomic_load_explicit(&reader->maxrss_is_own, memory_order_relaxed)) {
-        uint64_t peak;
-        int error = mp_rss_read_peak(&peak);
-        if (error != 0) {
-            return error;
-        }
-        if (maxrss > peak) {
-            *bytes = peak;
-            return 0;
-        }
-        atomic_store_explicit(&reader->maxrss_is_own, true, memory_order_relaxed);
+    if (read_own_maxrss(reader, bytes) == 0) {
+        return 0;
     }
-    *bytes = maxrss;
+    return mp_rss_read_peak(reader, bytes);
+}
+
+/* By "self" nothing happens, and nothing is said, once the main thread has ended. */
+int
+mp_rss_reset_peak(struct mp_rss_reader *reader)
+{
+    mp_lock_acquire(&reader->lock);
+    int fd = open_proc_to(reader, mp_rss_reset_source, O_WRONLY);
+    int error = fd < 0 ? errno : 0;
+    mp_lock_release(&reader->lock);
+    if (error == 0) {
+        error = write(fd, "5", 1) == 1 ? 0 : errno;
+        (void)close(fd);
+    }
+    return error;
+}
+
+/* Linux 5.9; the number is the same on all architectures. */
+#ifndef SYS_close_range
+#    define SYS_close_range 436
+#endif
+#define CLOSE_RANGE_UNSHARE_FLAG 2U
+
+/* Closes all descriptors but two, or one if they are the same, or none if they are -1, in
+ * a table that becomes the calling thread's own. Returns 0, or an errno: before Linux 5.9
+ * or with a seccomp filter the table stays shared, and all open. */
+static int
+leave_table(int low, int high)
+{
+    unsigned after_low = (unsigned)(low + 1), after_high = (unsigned)(high + 1);
+    if (syscall(SYS_close_range, after_high, ~0U, CLOSE_RANGE_UNSHARE_FLAG) != 0) {
+        return errno;
+    }
+    if (after_low < (unsigned)high) {
+        (void)syscall(SYS_close_range, after_low, (unsigned)high - 1, 0);
+    }
+    if (low > 0) {
+        (void)syscall(SYS_close_range, 0U, (unsigned)low - 1, 0);
+    }
     return 0;
+}
+
+/* What a descriptor is in a thread's own table, or its double where the table is shared;
+ * -1 if it isn't, or is no longer, the file that it is to be. */
+static int
+taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
+{
+    if (fd >= 0 && shared) {
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    if (fd >= 0 && !is_same(fd, identity)) {
+        (void)close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+void
+mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
+{
+    mp_lock_acquire(&reader->lock);
+    int statm = descriptor_of(reader);
+    int folder = reader->folder - 1;
+    *own = (struct mp_rss_reader){
+        .page_size = reader->page_size,
+        .opened = 1,
+        .statm = reader->statm,
+        .proc = reader->proc,
+        .foreign_maxrss = reader->foreign_maxrss,
+    };
+    mp_lock_release(&reader->lock);
+    bool shared = leave_table(statm < folder ? statm : folder,
+                              statm < folder ? folder : statm) != 0;
+    statm = taken_along(statm, &own->statm, shared);
+    own->folder = taken_along(folder, &own->proc, shared) + 1;
+    atomic_store(&own->unconfirmed, own->opened & OPENING);
+    atomic_store(&own->file, own->opened << 32 | (uint32_t)(statm + 1));
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Of the first child, beside its caller's frames. */
-#define STACK_BYTES 16384
+#define CHILD_STACK_BYTES 16384
 
 struct spawn_job {
     const struct mp_spawn *what;
@@ -88,7 +88,7 @@ fork_again(void *argument)
 int
 mp_spawn(const struct mp_spawn *what)
 {
-    _Alignas(16) char stack[STACK_BYTES];
+    _Alignas(16) char stack[CHILD_STACK_BYTES];
     struct spawn_job job = {what, 0};
     sigset_t all;
     sigset_t before;

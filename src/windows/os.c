@@ -30,8 +30,9 @@ int64_t
 mp_clock_ns(void)
 {
     LARGE_INTEGER frequency, now;
-    (void)QueryPerformanceFrequency(&frequency);
-    (void)QueryPerformanceCounter(&now);
+    if (!QueryPerformanceFrequency(&frequency) || !QueryPerformanceCounter(&now)) {
+        return -(int64_t)GetLastError();
+    }
     int64_t seconds = now.QuadPart / frequency.QuadPart;
     int64_t rest = now.QuadPart % frequency.QuadPart;
     return seconds * 1000000000 + rest * 1000000000 / frequency.QuadPart;
@@ -48,10 +49,25 @@ mp_wall_clock_ns(void)
 }
 
 void *
-mp_state_map(size_t bytes, bool *wiped)
+mp_state_map(size_t bytes)
 {
-    *wiped = true; /* there is no fork */
     return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+/* There is no fork. */
+bool
+mp_state_wipe(void *state, size_t bytes)
+{
+    (void)state;
+    (void)bytes;
+    return true;
+}
+
+int
+mp_fork_watch(void (*in_child)(void))
+{
+    (void)in_child;
+    return 0;
 }
 
 uint64_t
@@ -70,14 +86,6 @@ mp_pages_map(size_t bytes)
     return pages;
 }
 
-/* There is no fork. */
-void
-mp_pages_leave_out_of_fork(void *pages, size_t bytes)
-{
-    (void)pages;
-    (void)bytes;
-}
-
 void
 mp_pages_unmap(void *pages, size_t bytes)
 {
@@ -85,67 +93,67 @@ mp_pages_unmap(void *pages, size_t bytes)
     (void)VirtualFree(pages, 0, MEM_RELEASE);
 }
 
-struct start {
-    void (*run)(void *);
-    void *argument;
-};
-
 static DWORD WINAPI
 thread_main(void *argument)
 {
-    struct start start = *(struct start *)argument;
-    (void)HeapFree(GetProcessHeap(), 0, argument);
-    start.run(start.argument);
+    struct mp_thread *thread = argument;
+    thread->run(thread->argument);
     return 0;
 }
 
-static void
-close_handles(struct mp_thread *thread)
-{
-    if (thread->stop != NULL) {
-        (void)CloseHandle(thread->stop);
-    }
-    if (thread->timer != NULL) {
-        (void)CloseHandle(thread->timer);
-    }
-}
+/* Of ours, of address space alone; 1 MiB by default. */
+#define STACK_BYTES 262144
 
 #define HIGH_RESOLUTION_TIMER 2 /* CREATE_WAITABLE_TIMER_HIGH_RESOLUTION */
 
+/* The event and the timer stay. */
 int
 mp_thread_start(struct mp_thread *thread, void (*run)(void *), void *argument)
 {
-    struct start *start = HeapAlloc(GetProcessHeap(), 0, sizeof *start);
-    if (start == NULL) {
-        return ERROR_NOT_ENOUGH_MEMORY;
+    if (!mp_thread_join(thread)) {
+        return ERROR_BUSY;
     }
-    *start = (struct start){run, argument};
-    thread->stop = CreateEventW(NULL, TRUE, FALSE, NULL);
-    thread->timer =
-        CreateWaitableTimerExW(NULL, NULL, HIGH_RESOLUTION_TIMER, TIMER_ALL_ACCESS);
-    if (thread->stop != NULL) {
-        thread->handle = CreateThread(NULL, 0, thread_main, start, 0, NULL);
-        if (thread->handle != NULL) {
-            return 0;
-        }
+    if (thread->called == NULL) {
+        thread->called = CreateEventW(NULL, FALSE, FALSE, NULL);
+        thread->timer =
+            CreateWaitableTimerExW(NULL, NULL, HIGH_RESOLUTION_TIMER, TIMER_ALL_ACCESS);
     }
-    int error = (int)GetLastError();
-    close_handles(thread);
-    (void)HeapFree(GetProcessHeap(), 0, start);
-    return error;
+    if (thread->called == NULL) {
+        return (int)GetLastError();
+    }
+    thread->run = run;
+    thread->argument = argument;
+    thread->handle = CreateThread(NULL, STACK_BYTES, thread_main, thread,
+                                  STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    return thread->handle != NULL ? 0 : (int)GetLastError();
+}
+
+void
+mp_thread_call(struct mp_thread *thread)
+{
+    atomic_fetch_add(&thread->calls, 1);
+    if (thread->called != NULL) {
+        (void)SetEvent(thread->called);
+    }
+}
+
+uint32_t
+mp_thread_calls(struct mp_thread *thread)
+{
+    return atomic_load(&thread->calls);
 }
 
 /* The longest single wait. */
 #define DAY_NS (INT64_C(24) * 3600 * 1000000000)
 
 /* A wait with a time limit ends with the system's tick, 16 ms; a timer doesn't. */
-bool
-mp_thread_wait(struct mp_thread *thread, int64_t until_ns)
+void
+mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns)
 {
     for (;;) {
         int64_t rest_ns = until_ns - mp_clock_ns();
-        if (rest_ns <= 0) {
-            return WaitForSingleObject(thread->stop, 0) == WAIT_OBJECT_0;
+        if (rest_ns <= 0 || atomic_load(&thread->calls) != calls) {
+            return;
         }
         if (rest_ns > DAY_NS) {
             rest_ns = DAY_NS;
@@ -154,29 +162,35 @@ mp_thread_wait(struct mp_thread *thread, int64_t until_ns)
         DWORD result;
         if (thread->timer != NULL &&
             SetWaitableTimer(thread->timer, &due, 0, NULL, NULL, FALSE)) {
-            HANDLE handles[] = {thread->stop, thread->timer};
+            HANDLE handles[] = {thread->called, thread->timer};
             result = WaitForMultipleObjects(2, handles, FALSE, INFINITE);
         } else {
-            result = WaitForSingleObject(thread->stop,
+            result = WaitForSingleObject(thread->called,
                                          (DWORD)((rest_ns + 999999) / 1000000));
         }
-        if (result == WAIT_OBJECT_0) {
-            return true;
+        if (result == WAIT_FAILED) {
+            Sleep(1);
         }
     }
 }
 
-/* The reading needs no file. */
-void
-mp_thread_leave_files(void)
+bool
+mp_thread_join(struct mp_thread *thread)
 {
+    if (thread->handle == NULL) {
+        return true;
+    }
+    if (WaitForSingleObject(thread->handle, MP_PATIENCE_NS / 1000000) == WAIT_TIMEOUT) {
+        return false;
+    }
+    (void)CloseHandle(thread->handle);
+    thread->handle = NULL;
+    return true;
 }
 
-void
-mp_thread_stop(struct mp_thread *thread)
+/* Nobody asks where there is no fork. */
+bool
+mp_thread_is_main(void)
 {
-    (void)SetEvent(thread->stop);
-    (void)WaitForSingleObject(thread->handle, INFINITE);
-    (void)CloseHandle(thread->handle);
-    close_handles(thread);
+    return false;
 }

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+import memprobe
+
 if sys.version_info >= (3, 13):
     pytest.importorskip("_interpreters")
 else:
@@ -195,7 +197,8 @@ import os
 with_stub = '''
 import types
 stub = types.ModuleType("memprobe._memprobe")
-stub.__getattr__ = lambda name: None
+stub.__getattr__ = lambda name: len
+stub._version = {memprobe.__version__!r}
 sys.modules["memprobe._memprobe"] = stub
 import memprobe
 '''

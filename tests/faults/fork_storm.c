@@ -2,7 +2,7 @@
  * the ring's lock is held at the moment of many of the forks. Each child must find
  * itself at the start, with locks that can be taken. argv: how many forks. */
 #define _GNU_SOURCE
-#include "../core/check.h"
+#include "../c/check.h"
 #include "probe.h"
 
 #include <fcntl.h>

@@ -87,9 +87,17 @@ pread64(int fd, void *to, size_t size, off_t offset)
 }
 #endif
 
+/* `name` is in that folder, if it isn't a path from the root. */
 static bool
-refuses(const char *path)
+refuses(int folder, const char *name)
 {
+    int error = errno;
+    char link[64], path[512] = "";
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+    ssize_t length = name[0] == '/' ? 0 : readlink(link, path, 255);
+    (void)snprintf(path + (length > 0 ? length : 0), 256, "%s%s",
+                   length > 0 ? "/" : "", name);
+    errno = error;
     if (!lies_about(path) || lie.open_errno == 0) {
         return false;
     }
@@ -102,7 +110,7 @@ static int
 open_at(int folder, const char *path, int flags, va_list more)
 {
     unsigned mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(more, unsigned) : 0;
-    if (refuses(path)) {
+    if (refuses(folder, path)) {
         return -1;
     }
     static int (*real)(int, const char *, int, ...);
@@ -156,7 +164,7 @@ syscall(long number, ...)
         return pread_or_lie((int)arguments[0], (void *)arguments[1],
                             (size_t)arguments[2], (off_t)arguments[3]);
     }
-    if (number == SYS_openat && refuses((const char *)arguments[1])) {
+    if (number == SYS_openat && refuses((int)arguments[0], (const char *)arguments[1])) {
         return -1;
     }
     static long (*real)(long, ...);

@@ -49,6 +49,7 @@ print(*sorted(set(sys.modules) - before))
 """)
     assert out.split() == [
         "memprobe",
+        "memprobe._arguments",
         "memprobe._built",
         "memprobe._include",
         "memprobe._measure",
@@ -57,6 +58,7 @@ print(*sorted(set(sys.modules) - before))
         "memprobe._recorder",
         "memprobe._sampler",
         "memprobe._samples",
+        "memprobe._version",
     ]
 
 

@@ -1,20 +1,17 @@
 """Forks of every kind: the child reads its own RSS, the parent loses nothing.
 
-Everything is run twice: with the installed package, whose state the kernel wipes in a
-child, and with a build that is refused this, as old kernels and qemu do.
+Everything is run three times: with the installed package, whose state the kernel wipes
+in a child; with a build that is refused this, as old kernels and qemu do; and after that
+was lost, as by a process that was restored from a checkpoint.
 """
 
 import ctypes
 import platform
-import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-
-import memprobe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's ways to fork")
 
@@ -51,43 +48,40 @@ FORKS = [
 
 
 @pytest.fixture(scope="session")
-def refused_package(compile_c, tmp_path_factory):
+def refused_package(build_package):
     """A folder with the installed package, but an extension built for the fallback."""
-    if not SOURCE.is_dir():
-        pytest.skip("no sources beside the tests")
-    folder = tmp_path_factory.mktemp("refused")
-    package = folder / "memprobe"
-    installed = Path(memprobe.__file__).parent
-    binaries = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(installed, package, ignore=binaries)
-    compile_c(
-        package / f"_memprobe{sysconfig.get_config_var('EXT_SUFFIX')}",
-        *("-shared", "-fPIC", "-fvisibility=hidden", "-pthread", REFUSED),
-        *("-isystem", sysconfig.get_path("include"), "-I", memprobe.get_include()),
-        *("-I", SOURCE),
-        *(SOURCE / "extension.c", "-lm"),
-    )
-    return folder
+    return build_package("refused", REFUSED)
 
 
-@pytest.fixture(params=["wiped", "refused"])
+@pytest.fixture(params=["wiped", "refused", "restored"])
 def run_forks(request, run_fault):
-    """Run code with each of the two builds, and make sure of which one it is."""
-    package, wiped = None, 1
+    """Run code in each of the three situations, and make sure of which one it is."""
+    package = None
     if request.param == "refused":
-        package, wiped = request.getfixturevalue("refused_package"), 0
+        package = request.getfixturevalue("refused_package")
 
     def run(code, **options):
         make_sure = f"""
-import pathlib
-def wiped_mappings():
-    maps = pathlib.Path("/proc/self/smaps").read_text().splitlines()
-    return sum(line.startswith("VmFlags:") and " wf" in line for line in maps)
-import sys
+import ctypes, re, sys, time
+def wiped_areas():
+    with open("/proc/self/smaps") as smaps:
+        areas = re.split(r"\\n(?=[0-9a-f]+-)", smaps.read())
+    return [area.split()[0] for area in areas if re.search("VmFlags:.* wf", area)]
+
 if "memprobe" not in sys.modules:  # a fork server may have imported it
-    before = wiped_mappings()
+    before = wiped_areas()
     import memprobe
-    assert wiped_mappings() - before == {wiped}, "a build of the other kind"
+    memprobe.sample_mem()
+    memprobe.clear()
+    ours = [area for area in wiped_areas() if area not in before]
+    assert bool(ours) == {request.param != "refused"}, "a build of the other kind"
+    if {request.param == "restored"}:
+        libc = ctypes.CDLL(None)
+        for low, high in (area.split("-") for area in ours):
+            address, size = int(low, 16), int(high, 16) - int(low, 16)
+            KEEPONFORK = 19
+            libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), KEEPONFORK)
+        assert not set(wiped_areas()) & set(ours)
 import memprobe
 folder = {str(package)!r}
 assert folder == "None" or memprobe._memprobe.__file__.startswith(folder)

@@ -70,10 +70,11 @@ mounts.unmount("/proc")
 import memprobe
 from readings import *
 assert_all_refused({errno.ENOENT})
-assert_refused(memprobe.peak_rss, {errno.ENOENT}, file=STATUS)
 assert memprobe.stats().count == 0
-mounts.mount("proc", "/proc", "proc")
 kept = grow()
+peak = memprobe.peak_rss()  # by getrusage, once RSS has risen since the import
+mounts.mount("proc", "/proc", "proc")
+assert_right(peak)
 assert_right()
 memprobe.sample_mem()
 assert_right(memprobe.stats().last)
@@ -94,14 +95,16 @@ assert not os.path.exists("/proc/self")
 import memprobe
 from readings import *
 assert_all_refused({errno.ENOENT})
-assert_refused(memprobe.peak_rss, {errno.ENOENT}, file=STATUS)
 """)
 
 
 @pytest.mark.parametrize("read_before", [True, False])
 @pytest.mark.parametrize("how", ["umount", "chroot", "tmpfs"])
 def test_readings_go_on_when_proc_has_gone(run_mounted, how, read_before, tmp_path):
-    """The file was opened at the import. Whoever needs to open it anew is refused."""
+    """The file was opened at the import, and /proc for who needs to open it anew.
+
+    Only without both there is nothing to read.
+    """
     (tmp_path / "root").mkdir()
     run_mounted(f"""{START}
 if {read_before}:
@@ -119,14 +122,23 @@ for _ in range(3):
     time.sleep(0.01)
     assert_right_by_descriptor()
 assert memprobe.stats().count == 6 + {read_before}
-assert_refused(memprobe.peak_rss, {errno.ENOENT}, file=STATUS)
 before = memprobe.snapshot().tolist()
 
-def child():
+def child(generations=3):
+    global kept
     assert memprobe.stats().count == 0
-    assert_all_refused({errno.ENOENT})
+    first = memprobe.rss()
+    more = grow()
+    assert 57 * MIB < memprobe.rss() - first < 63 * MIB
+    assert memprobe.rss() <= memprobe.peak_rss() < first + 100 * MIB
+    if generations > 1:
+        in_child(lambda: child(generations - 1), generations % 2 and os.fork or raw)
 
+from forks import FORKS
+raw = FORKS.get("SYS_clone", FORKS["fork"])
 in_child(child)
+in_child(child, raw)
+assert memprobe.peak_rss() > memprobe.rss()
 assert memprobe.snapshot().tolist() == before
 os.closerange(3, 256)
 assert_all_refused({errno.ENOENT})
@@ -169,7 +181,8 @@ else:
     import memprobe
     from readings import *
 assert_all_refused({errno.EBADMSG})
-assert_refused(memprobe.peak_rss, {errno.EBADMSG}, file=STATUS)
+if {imported_before}:  # by getrusage
+    assert_right(memprobe.peak_rss(), before[-1][1] + 60 * MIB)
 assert memprobe.stats().count == (3 if {imported_before} else 0)
 """)
 
@@ -257,7 +270,7 @@ for _ in range(3):
     time.sleep(0.01)
     assert_right_by_descriptor()
 assert memprobe.stats().count == 6
-assert_refused(memprobe.peak_rss, {errno.EPERM}, file=STATUS)
+assert memprobe.rss() <= memprobe.peak_rss() < memprobe.rss() + 70 * MIB
 
 def child():
     assert_all_refused({errno.EPERM})
@@ -462,19 +475,24 @@ def test_an_open_that_fails_is_refused(run_lied_to, name):
     run_lied_to(f"""
 import errno
 with lying("/status", open=errno.{name}):
-    assert_refused(memprobe.peak_rss, errno.{name}, file=STATUS)
+    assert_right(memprobe.peak_rss())  # by getrusage
 os.closerange(3, 256)
 with lying("statm", open=errno.{name}):
     assert_all_refused(errno.{name})
 assert_right()
 
+from lies import lie
+
 def child():
-    with lying("statm", open=errno.{name}):
-        assert_all_refused(errno.{name})
+    assert lie.told > 0  # at the fork
+    assert_all_refused(errno.{name})
+    lie.part = b""
     more = grow()
     assert_right()
 
+lie.part, lie.open_errno, lie.times, lie.told = b"statm", errno.{name}, -1, 0
 in_child(child)
+lie.part = b""
 assert memprobe.stats().count == 1
 """)
 
@@ -490,7 +508,9 @@ for i in range(200):
     with lying("statm", read=errno.EIO):
         assert_refused(memprobe.rss, errno.EIO)
     with lying("/status", open=errno.ENOMEM):
-        assert_refused(memprobe.peak_rss, errno.ENOMEM, file=STATUS)
+        assert_right(memprobe.peak_rss())
+    with lying("/status", read=errno.EIO):
+        assert_right(memprobe.peak_rss())
 assert len(links()) == before
 """)
 
@@ -510,4 +530,80 @@ for i in range(200):
     assert memprobe.stats().count == len(expected)
     assert memprobe.snapshot().tolist() == expected[-50:]
 assert memprobe.stats().overwritten == 151
+""")
+
+
+# ps(), which goes by what /proc says
+
+OTHER_NAMESPACE = """
+import os
+import psutil
+from forks import in_child
+
+def assert_ps_is_this_process():
+    process = memprobe.ps()
+    assert process is memprobe.ps()
+    ballast = grow()
+    assert_right(process.memory_info().rss)
+    del ballast
+    return process
+
+def in_a_child_of_another_namespace(work):
+    mounts.unshare(mounts.CLONE_NEWPID)
+    in_child(work)
+"""
+
+
+def test_ps_in_another_pid_namespace_is_this_process(run_mounted):
+    """Also where parent and child, each in its own, are process 1."""
+    run_mounted(f"""
+import memprobe
+from readings import *
+{OTHER_NAMESPACE}
+def grandchild():
+    assert os.getpid() == 1
+    assert assert_ps_is_this_process() is not parents
+
+def child():
+    global parents
+    assert os.getpid() == 1
+    parents = assert_ps_is_this_process()
+    in_a_child_of_another_namespace(grandchild)
+
+first = assert_ps_is_this_process()
+in_a_child_of_another_namespace(child)
+assert memprobe.ps() is first
+""")
+
+
+def test_ps_by_another_proc_that_psutil_was_told_of(run_mounted, tmp_path):
+    """As in a container that has the host's processes in a folder of its own."""
+    run_mounted(f"""
+import memprobe
+from readings import *
+{OTHER_NAMESPACE}
+def child():
+    mounts.mount("proc", "/proc", "proc")
+    assert os.readlink("/proc/self") == "1"
+    psutil.PROCFS_PATH = {str(tmp_path)!r}
+    assert assert_ps_is_this_process().pid != 1
+
+mounts.mount("/proc", {str(tmp_path)!r}, flags=mounts.MS_BIND | mounts.MS_REC)
+in_a_child_of_another_namespace(child)
+""")
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_ps_after_a_chroot_is_never_somebody_else(run_mounted, asked_before, tmp_path):
+    run_mounted(f"""
+import errno, os
+import memprobe
+import psutil
+from readings import *
+before = memprobe.ps() if {asked_before} else None
+os.chroot({str(tmp_path)!r})
+if {asked_before}:
+    assert memprobe.ps() is before
+else:
+    assert_refused(memprobe.ps, errno.ENOENT, file="/proc/self")
 """)
