@@ -58,7 +58,7 @@ class Child:
         os.close(failure)
         if reason:
             os.waitpid(self.pid, 0)
-            self._end_guard()
+            self._kill_guard()
             raise OSError(int(reason), os.strerror(int(reason)), file)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
@@ -116,6 +116,7 @@ class Child:
                 status = self._look()
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
+        self._kill_guard()
         return status
 
     def reap(self) -> "int | None":
@@ -124,7 +125,6 @@ class Child:
         ru_maxrss has that of children that were waited for, too, of which the zombie's
         count of their page faults tells; and what this process had at the fork.
         """
-        self._end_guard()
         had_children = _stat(self.pid)[8:9] != [b"0"]
         _, _, usage = os.wait4(self.pid, 0)
         bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -132,8 +132,7 @@ class Child:
 
     def _look(self) -> "int | None":
         """Return the program's wait status if it has ended."""
-        if os.getpid() == 1:
-            self._reap_orphans()
+        self._reap_others()
         flags = os.WNOHANG | os.WEXITED | os.WSTOPPED
         info = os.waitid(os.P_PID, self.pid, flags | os.WNOWAIT)
         if info is None:
@@ -148,17 +147,16 @@ class Child:
         self._stop_by(info.si_status)
         return None
 
-    def _reap_orphans(self) -> None:
-        """Reap what process 1 inherits, but for the program itself."""
+    def _reap_others(self) -> None:
+        """Reap guards, and as process 1 orphans, but not the program itself."""
         while True:
             flags = os.WNOHANG | os.WEXITED | os.WNOWAIT
             info = os.waitid(os.P_ALL, 0, flags)
             if info is None or info.si_pid == self.pid:
                 return
-            if info.si_pid == self._guard:  # somebody has killed it
-                self._end_guard()
-            else:
-                os.waitpid(info.si_pid, 0)
+            if info.si_pid == self._guard:  # somebody else has killed it
+                self._kill_guard()
+            os.waitpid(info.si_pid, 0)
 
     def _stop_by(self, number: int) -> None:
         """Stop as the program has; return when somebody continues us, or it."""
@@ -211,7 +209,7 @@ class Child:
         return False
 
     def _renew_guard(self) -> None:
-        self._end_guard()
+        self._kill_guard()
         alive, life = os.pipe()
         try:
             guard = os.fork()
@@ -229,13 +227,12 @@ class Child:
         os.close(alive)
         self._guard, self._life = guard, life
 
-    def _end_guard(self) -> None:
-        if self._guard == 0:
-            return
-        os.close(self._life)
-        os.kill(self._guard, signal.SIGKILL)
-        os.waitpid(self._guard, 0)
-        self._guard = 0
+    def _kill_guard(self) -> None:
+        """Whoever reaps it has time: its own end takes a millisecond."""
+        if self._guard:
+            os.close(self._life)
+            os.kill(self._guard, signal.SIGKILL)
+            self._guard = 0
 
     def unblock(self) -> None:
         """Let signals end this process again, but none that came meanwhile.
