@@ -62,7 +62,7 @@ _IF_THEY_DIFFER = ["parent", "user", "host"]
 _ASCENDING = ["pid", "parent", "user", "host", "command", "state", "started", "ended"]
 # What a narrow terminal has no room for, the first to go first.
 _DISPENSABLE = (
-    "uss pss swap parent shared ended first started host user lasted growth/h state "
+    "swap parent shared ended first started host user lasted uss growth/h pss state "
     "peak"
 ).split()
 
