@@ -53,6 +53,7 @@ class Child:
                 os._exit(127)
         os.close(fail)
         self._guard = self._waker = 0
+        self._usage = None
         self._renew_guard()
         reason = os.read(failure, 16)
         os.close(failure)
@@ -60,6 +61,7 @@ class Child:
             os.waitpid(self.pid, 0)
             self._kill_guard()
             raise OSError(int(reason), os.strerror(int(reason)), file)
+        self.number = number_of(self.pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def _note_end(self, *_: object) -> None:
@@ -125,13 +127,22 @@ class Child:
         ru_maxrss has that of children that were waited for, too, of which the zombie's
         count of their page faults tells; and what this process had at the fork.
         """
-        had_children = _stat(self.pid)[8:9] != [b"0"]
-        _, _, usage = os.wait4(self.pid, 0)
+        had_children = _stat(self.number)[8:9] != [b"0"]
+        usage = self._usage or os.wait4(self.pid, 0)[2]
         bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return bytes if not had_children and bytes > self._rss else None
 
     def _look(self) -> "int | None":
         """Return the program's wait status if it has ended."""
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG | os.WUNTRACED)
+            if pid == 0:
+                return None
+            if os.WIFSTOPPED(status):
+                self._stop_by(os.WSTOPSIG(status))
+                return None
+            self._usage = usage
+            return status
         self._reap_others()
         flags = os.WNOHANG | os.WEXITED | os.WSTOPPED
         info = os.waitid(os.P_PID, self.pid, flags | os.WNOWAIT)
@@ -180,7 +191,7 @@ class Child:
     def _wake_parent(self) -> None:
         """Continue the parent, which is stopped, if the program alone is continued."""
         parent = os.getppid()
-        while _stat(self.pid)[:1] == [b"T"] and os.getppid() == parent:
+        while _stat(self.number)[:1] == [b"T"] and os.getppid() == parent:
             time.sleep(0.05)
         os.kill(parent, signal.SIGCONT)
 
@@ -203,7 +214,7 @@ class Child:
     def _group_got(self, number: int) -> bool:
         for wait in (0.0, 0.001):  # systemd goes from process to process, we come first
             time.sleep(wait)
-            if self._guard and _is_pending(self._guard, number):
+            if self._guard and _is_pending(number_of(self._guard), number):
                 self._renew_guard()
                 return True
         return False
@@ -240,8 +251,8 @@ class Child:
         Not Ctrl-C, which the impatient press more than once, nor that of a terminal
         which wants jobs in the background to be silent.
         """
-        while signal.sigtimedwait(_ALL, 0) is not None:
-            pass
+        while pending := signal.sigpending():
+            signal.sigwait(pending)
         blocked = {*self._mask, signal.SIGINT, signal.SIGTTOU}
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -277,6 +288,27 @@ def _next_signal() -> "tuple[int, bool, int]":
         return info.si_signo, info.si_code <= 0, info.si_pid
     number = signal.sigwait(_ALL)
     return number, number not in _OF_TERMINALS, 0
+
+
+def number_of(child: int) -> int:
+    """Return the number that /proc has for a child of ours.
+
+    It is another one where /proc is that of another PID namespace (unshare -pf).
+    """
+    try:
+        if int(os.readlink("/proc/self")) == os.getpid():
+            return child
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+                numbers = file.read().split()
+            for number in map(int, numbers):
+                with open(f"/proc/{number}/status", "rb") as file:
+                    own = file.read().partition(b"NSpid:")[2].partition(b"\n")[0]
+                if own.split()[-1:] == [b"%d" % child]:
+                    return number
+    except (OSError, ValueError):
+        pass
+    return child
 
 
 def _stat(pid: int) -> "list[bytes]":

@@ -548,6 +548,19 @@ os.kill(os.getpid(), 15)
 
 
 @linux
+@root
+def test_under_the_proc_of_another_namespace_it_finds_the_program(run):
+    """There the numbers that fork() returns are somebody else's."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare")
+    code = KEPT + "import os, time; time.sleep(0.3)\nprint(os.getpid())"
+    done = run(code=code, command=["unshare", "-pf", MEMPROBE, "run"])
+    assert int(done.stdout) < 10
+    assert 60 < peak_of(done.stderr) < 90
+    assert "memprobe: program.py\n- rss (sample):\n" in done.stderr
+
+
+@linux
 def test_orphans_have_the_parent_that_they_have_without(run):
     code = """
 import os, subprocess, time
