@@ -129,7 +129,9 @@ our_descriptor()
 
 @pytest.mark.parametrize("kind", ["os.fork", "SYS_clone"])
 @pytest.mark.parametrize("refusal", ["madvise", "lseek"])
-def test_what_is_refused_for_the_sake_of_children_harms_none(run_refused, refusal, kind):
+def test_what_is_refused_for_the_sake_of_children_harms_none(
+    run_refused, refusal, kind
+):
     run_refused(f"""
 with refused({refusal}=errno.EPERM):
     import memprobe
