@@ -378,7 +378,9 @@ else:
 @pytest.fixture
 def run_lied_to(run_fault, lying_files):
     def run(code, **options):
-        start = f"{START}from lies import lying\nkept = outgrow()\nmemprobe.sample_mem()\n"
+        start = (
+            f"{START}from lies import lying\nkept = outgrow()\nmemprobe.sample_mem()\n"
+        )
         return run_fault(start + code, preload=lying_files, **options)
 
     return run
