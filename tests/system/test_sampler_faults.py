@@ -438,22 +438,27 @@ assert why() is None
 
 
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
-def test_forks_in_greenlets_do_not_warn(run_sampler, library):
+def test_forks_in_greenlets_do_not_warn(run_fault, library):
     """Both patch what says which thread this is."""
     pytest.importorskip(library)
-    run_sampler(f"""
+    patch = f"""
 import warnings
 warnings.simplefilter("ignore")  # eventlet has one against each fork
 if {library!r} == "gevent":
-    import gevent, gevent.monkey
+    import gevent.monkey
     gevent.monkey.patch_all()
+    import gevent
     run = lambda work: gevent.spawn(work).get()
 else:
     import eventlet
     eventlet.monkey_patch()
     run = lambda work: eventlet.spawn(work).wait()
 warnings.filterwarnings("error", ".*multi-threaded")
-
+"""
+    run_fault(
+        patch
+        + START
+        + """
 def forks():
     for _ in range(20):
         with memprobe.measure():
@@ -463,11 +468,13 @@ def forks():
             os.waitpid(pid, 0)
 
 memprobe.start_sampling(0.001)
+assert come()  # by sleeping, which makes gevent's loop run: else it misses the children
 for work in (forks, lambda: run(forks)):
     work()
     assert come()
 assert why() is None
-""")
+"""
+    )
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="nothing warns, nothing pauses")
