@@ -51,7 +51,10 @@ def main(words: "list[str]") -> None:
     from memprobe._cli.family import Family
 
     family = Family(
-        [child.number], options.interval or 0.1, directory=options.record, pss=options.pss
+        [child.number],
+        options.interval or 0.1,
+        directory=options.record,
+        pss=options.pss,
     )
     # While there is time.
     from memprobe._cli import report

@@ -95,10 +95,16 @@ def test_the_report_has_the_lines_of_a_dump_and_how_it_went(run):
         ("import os; os.kill(os.getpid(), 15)", -15, "ended by SIGTERM"),
         ("import os; os.kill(os.getpid(), 9)", -9, "killed"),
         ("import os, sys; os.dup2(os.open('/dev/null', 1), 2)", 0, "exited"),
-        ("import os; os.close(2); os.open('data', os.O_CREAT | os.O_RDWR)", 0, "exited"),
+        (
+            "import os; os.close(2); os.open('data', os.O_CREAT | os.O_RDWR)",
+            0,
+            "exited",
+        ),
     ],
 )
-def test_there_is_a_report_whatever_ends_the_program(run, folder, code, status, outcome):
+def test_there_is_a_report_whatever_ends_the_program(
+    run, folder, code, status, outcome
+):
     done = run(code=KEPT + code)
     assert done.returncode == status
     assert f"- outcome: {outcome}.\n" in done.stderr
@@ -151,7 +157,9 @@ for child in children:
 @linux
 def test_children_that_came_and_went_are_counted(run):
     done = run(code="import os\nfor _ in range(50): os.system('true')")
-    counted = re.search(r"- not listed: (\d+) short-lived processes?, (\d+) missed", done.stderr)
+    counted = re.search(
+        r"- not listed: (\d+) short-lived processes?, (\d+) missed", done.stderr
+    )
     assert sum(map(int, counted.groups())) > 0
 
 
@@ -159,7 +167,9 @@ def test_children_that_came_and_went_are_counted(run):
 def test_those_that_live_on_are_named(run, folder):
     done = run("sh", "-c", "sleep 20 & sleep 20 & echo $!; sleep 0.3; exit 4")
     assert done.returncode == 4
-    found = re.search(r"- 2 processes live on: memprobe watch (\d+) (\d+)\n", done.stderr)
+    found = re.search(
+        r"- 2 processes live on: memprobe watch (\d+) (\d+)\n", done.stderr
+    )
     pids = [int(pid) for pid in found.groups()]
     try:
         assert int(done.stdout) in pids
@@ -464,8 +474,12 @@ def test_a_signal_that_ends_the_program_ends_memprobe_after_the_report(start):
 @linux
 def test_what_the_program_sends_to_its_parent_goes_on_to_ours(folder):
     code = "import os, signal; os.kill(os.getppid(), signal.SIGUSR1)"
-    line = f"trap 'echo got' USR1; {MEMPROBE} run --quiet -c '{code}'; sleep 0.2; echo end"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    line = (
+        f"trap 'echo got' USR1; {MEMPROBE} run --quiet -c '{code}'; sleep 0.2; echo end"
+    )
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "got\nend\n"
 
 
@@ -595,7 +609,13 @@ def test_the_report_can_be_read_in_a_terminal_that_was_left_raw(folder):
 
 WRAPPED = {
     "run in run": ["{run}", "{run}", "program.py"],
-    "-m run in -m run": ["{python} -m memprobe run", "-m", "memprobe", "run", "program.py"],
+    "-m run in -m run": [
+        "{python} -m memprobe run",
+        "-m",
+        "memprobe",
+        "run",
+        "program.py",
+    ],
     "timeout": ["timeout 60 {run}", "program.py"],
     "timeout inside": ["{run}", "timeout", "60", "{python}", "program.py"],
     "xargs": ["xargs {run}", "program.py"],
@@ -604,12 +624,33 @@ WRAPPED = {
     "setsid": ["setsid -w {run}", "program.py"],
     "nohup": ["nohup {run}", "program.py"],
     "strace": ["strace -f -o /dev/null {run}", "program.py"],
-    "strace inside": ["{run}", "strace", "-f", "-o", "/dev/null", "{python}", "program.py"],
+    "strace inside": [
+        "{run}",
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "{python}",
+        "program.py",
+    ],
     "gdb": ["{run}", "gdb", "-batch", "-ex", "run", "--args", "{python}", "program.py"],
-    "coverage": ["{run}", "-m", "coverage", "run", "--data-file=/dev/null", "program.py"],
-    "under coverage": ["{python} -m coverage run --data-file=/dev/null -m memprobe run", "program.py"],
+    "coverage": [
+        "{run}",
+        "-m",
+        "coverage",
+        "run",
+        "--data-file=/dev/null",
+        "program.py",
+    ],
+    "under coverage": [
+        "{python} -m coverage run --data-file=/dev/null -m memprobe run",
+        "program.py",
+    ],
     "cProfile": ["{run}", "-m", "cProfile", "-o", "/dev/null", "program.py"],
-    "under cProfile": ["{python} -m cProfile -o /dev/null -m memprobe run", "program.py"],
+    "under cProfile": [
+        "{python} -m cProfile -o /dev/null -m memprobe run",
+        "program.py",
+    ],
     "pdb": ["{run}", "-m", "pdb", "-c", "continue", "-c", "quit", "program.py"],
     "make": ["make -s -j2 RUN={run} all"],
 }
