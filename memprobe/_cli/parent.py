@@ -15,6 +15,7 @@ from memprobe._memprobe import rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from resource import struct_rusage
     from typing import NoReturn
 
 _ALL = signal.valid_signals()
@@ -53,7 +54,7 @@ class Child:
                 os._exit(127)
         os.close(fail)
         self._guard = self._waker = 0
-        self._usage = None
+        self._usage: struct_rusage | None = None
         self._renew_guard()
         reason = os.read(failure, 16)
         os.close(failure)
