@@ -759,7 +759,7 @@ start_observer_by(struct start *start,
         return -1;
     }
     enum { FIRST = 4, BYTES = 24 };
-    char(*numbers)[BYTES] = PyMem_Calloc((size_t)count + FIRST, BYTES);
+    char (*numbers)[BYTES] = PyMem_Calloc((size_t)count + FIRST, BYTES);
     char **arguments = PyMem_Calloc((size_t)count + FIRST + 1, sizeof *arguments);
     int result = -1;
     if (numbers == NULL || arguments == NULL) {
@@ -827,10 +827,11 @@ contact_destructor(PyObject *capsule)
     PyMem_Free(contact);
 }
 
-PyDoc_STRVAR(start_observer_doc,
-             "_start_observer($module, program, folder, processes, interval, keep,\n"
-             "                flags, /)\n--\n\n"
-             "Start an observer of these processes; return what _ask_observer() takes.");
+PyDoc_STRVAR(
+    start_observer_doc,
+    "_start_observer($module, program, folder, processes, interval, keep,\n"
+    "                flags, /)\n--\n\n"
+    "Start an observer of these processes; return what _ask_observer() takes.");
 
 static PyObject *
 start_observer(PyObject *Py_UNUSED(module), PyObject *args)
@@ -900,11 +901,12 @@ start_recorder(void *folder, const struct mp_contact_start *start, char *what)
     return mp_recorder_start(start, folder, what);
 }
 
-PyDoc_STRVAR(record_doc,
-             "_record($module, program, folder, path, process, interval, keep, flags,\n"
-             "        /)\n--\n\n"
-             "Start recording into the folder, if this process isn't recorded there.\n\n"
-             "Returns the path of the folder that is recorded into.");
+PyDoc_STRVAR(
+    record_doc,
+    "_record($module, program, folder, path, process, interval, keep, flags,\n"
+    "        /)\n--\n\n"
+    "Start recording into the folder, if this process isn't recorded there.\n\n"
+    "Returns the path of the folder that is recorded into.");
 
 static PyObject *
 record(PyObject *Py_UNUSED(module), PyObject *args)
@@ -1101,11 +1103,11 @@ PyDoc_STRVAR(breakdown_doc, "_breakdown($module, count, /)\n--\n\n"
 static PyObject *
 breakdown(PyObject *Py_UNUSED(module), PyObject *count)
 {
-    int counting = PyObject_IsTrue(count);
-    if (counting < 0) {
+    int is_asked = PyObject_IsTrue(count);
+    if (is_asked < 0) {
         return NULL;
     }
-    PyObject *counted = counting ? read_count() : Py_NewRef(Py_None);
+    PyObject *counted = is_asked ? read_count() : Py_NewRef(Py_None);
     if (counted == NULL) {
         return NULL;
     }

@@ -1,6 +1,5 @@
 """The options of the commands. Not argparse, whose import takes 7 ms."""
 
-import math
 import os
 import sys
 
@@ -72,8 +71,8 @@ def interval(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
         raise ValueError(f"must be a finite number of seconds, above 0, not {text!r}")
     return seconds
 

@@ -51,7 +51,10 @@ def main(words: "list[str]") -> None:
     from memprobe._cli.family import Family
 
     family = Family(
-        [child.pid], options.interval or 0.1, directory=options.record, pss=options.pss
+        [child.number],
+        options.interval or 0.1,
+        directory=options.record,
+        pss=options.pss,
     )
     # While there is time.
     from memprobe._cli import report
@@ -62,13 +65,13 @@ def main(words: "list[str]") -> None:
     peak = child.reap()
     child.unblock()
     try:
-        main = next((record for record in records if record.pid == child.pid), None)
+        main = next((record for record in records if record.pid == child.number), None)
         figures = [
             report.peak_line(_peak(main, peak)),
             f"- duration: {duration_text(child.ended - child.began)}.",
             *([_outcome(main, status)] if len(records) < 2 else []),
             *report.unlisted(records),
-            *_living(records, options.record),
+            *_living([r for r in records if r is not main], options.record),
             *([f"- {family.problem}."] if family.problem else []),
         ]
         report.tell(" ".join(words), main, records, figures, options, start)

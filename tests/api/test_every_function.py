@@ -270,7 +270,8 @@ CALLS = {
 # Those in C that allocate nothing: they can't fail.
 WITHOUT_ALLOCATION = """
     clear stop_sampling _stop_sampling _stop_recording
-    _before_fork _after_fork _after_fork_later _end _last_look _left_session
+    _before_fork _after_fork _after_fork_later _end
+    _recorded _last_look _left_session
 """.split()
 
 # Of those that are not in C.

@@ -165,7 +165,7 @@ PROGRAMS = {
     "all children": "import os\ntry:\n    os.wait()\nexcept OSError as e: print(e)",
     "subprocess": "import subprocess as s; print(s.run(['echo', '1'], capture_output=1))",
     "shell": "import os; print(os.system('echo $0; exit 3'))",
-    "popen": "import os; print(os.popen('cat; echo x').read())",
+    "popen": "import os\nwith os.popen('cat; echo x') as f: print(f.read())",
     "multiprocessing": "import multiprocessing as m\ndef f(x): return x * x\n"
     "if __name__ == '__main__':\n"
     "    with m.get_context('fork').Pool(1) as p: print(p.map(f, [1, 2, 3]))",

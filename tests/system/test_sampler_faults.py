@@ -147,6 +147,7 @@ assert time.monotonic() - start < 0.5
 def test_samples_come_after_a_chroot_without_proc(run_sampler, tmp_path, closed):
     run_sampler(f"""
 memprobe.start_sampling(0.001)
+assert come()
 os.chroot({str(tmp_path)!r})
 os.chdir("/")
 if {closed!r} == "all closed":
@@ -251,7 +252,7 @@ warnings.simplefilter("ignore")  # of this program's own threads
 if {how!r} == "before":
     memprobe.start_sampling(0.001)
 threading.Thread(target=work).start()
-ctypes.PyDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)
+libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 """)
 
 
@@ -328,12 +329,17 @@ import warnings
 warnings.simplefilter("ignore")
 memprobe.start_sampling(0.001)
 assert libc.unshare(CLONE_NEWPID) == 0
+pid = os.fork()
+if pid == 0:
+    time.sleep(60)  # process 1 of the namespace
 for _ in range(3):
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
     assert come()
+    other = os.fork()
+    if other == 0:
+        os._exit(0)
+    os.waitpid(other, 0)
+assert come()
+os.kill(pid, 9)
 assert why() is None
 try:
     memprobe.start_sampling(0.001)
