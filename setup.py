@@ -4,10 +4,11 @@ Everything else about the package is in pyproject.toml.
 """
 
 import os
-import runpy
+import re
 import sys
 import sysconfig
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -23,8 +24,9 @@ free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 abi3 = sys.version_info >= (3, 12) and not free_threaded
 
 # The extension says which Python files it belongs to.
-version = runpy.run_path("memprobe/_version.py")["__version__"]
-macros = [("MEMPROBE_VERSION", f'"{version}"')]
+python = Path("memprobe/__init__.py").read_text(encoding="utf-8")
+version = re.search('^__version__ = (".*")$', python, re.MULTILINE)
+macros = [("MEMPROBE_VERSION", version[1])]
 if abi3:
     macros.append(("Py_LIMITED_API", "0x030C0000"))
 if free_threaded and sys.platform == "win32":
@@ -93,7 +95,7 @@ setup(
             "memprobe._memprobe",
             sources=["src/extension.c"],
             depends=[
-                "memprobe/_version.py",
+                "memprobe/__init__.py",
                 "memprobe/include/memprobe.h",
                 *glob("src/**/*.[ch]", recursive=True),
             ],

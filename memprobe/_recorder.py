@@ -43,7 +43,7 @@ _FOLDER_FLAGS = (
 
 # What a daemon, which leaves its parent's session, records by: interval, bound.
 _configured: tuple[float, int] = (1.0, KEEP)
-_follows_sessions = False
+_follows_process = False
 
 
 def record(
@@ -77,8 +77,7 @@ def record(
             f"{os.fsdecode(wanted)!r}"
         )
     _configured = seconds, bound
-    _follow_sessions()
-    atexit.register(_memprobe._last_look)
+    _follow_process()
 
 
 def stop_recording() -> None:
@@ -88,7 +87,6 @@ def stop_recording() -> None:
     is full, for example, or if the observer doesn't answer within a tenth of a second.
     Does nothing if this process isn't recorded, or not by an observer of its own.
     """
-    atexit.unregister(_memprobe._last_look)
     _memprobe._stop_recording()
 
 
@@ -179,12 +177,15 @@ def _own_number() -> int:
         return _getpid()
 
 
-def _follow_sessions() -> None:
+def _follow_process() -> None:
     """Let a daemon, which leaves the session, be the recorder of its own family."""
-    global _follows_sessions
-    if not _follows_sessions and hasattr(os, "register_at_fork"):
+    global _follows_process
+    if _follows_process:
+        return
+    if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_after_fork_in_child)
-        _follows_sessions = True
+    atexit.register(_memprobe._last_look)  # which may find that nothing is recorded
+    _follows_process = True
 
 
 def _after_fork_in_child() -> None:

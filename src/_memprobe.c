@@ -9,6 +9,7 @@
 #include "memprobe.h"
 
 #include "attributes.h"
+#include "breakdown.h"
 #include "contact.h"
 #include "humanize.h"
 #include "probe.h"
@@ -149,8 +150,7 @@ parse_seconds(PyObject *argument, const char *name, enum seconds allowed, int64_
         PyErr_Clear();
         finite = false;
     }
-    if (!finite || seconds < 0 ||
-        (seconds == 0 && allowed != SECONDS_FROM_0)) {
+    if (!finite || seconds < 0 || (seconds == 0 && allowed != SECONDS_FROM_0)) {
         PyErr_Format(PyExc_ValueError,
                      "%s must be a finite number of seconds, %s, not %R", name,
                      allowed == SECONDS_FROM_0 ? "0 or more" : "above 0", argument);
@@ -759,7 +759,7 @@ start_observer_by(struct start *start,
         return -1;
     }
     enum { FIRST = 4, BYTES = 24 };
-    char(*numbers)[BYTES] = PyMem_Calloc((size_t)count + FIRST, BYTES);
+    char (*numbers)[BYTES] = PyMem_Calloc((size_t)count + FIRST, BYTES);
     char **arguments = PyMem_Calloc((size_t)count + FIRST + 1, sizeof *arguments);
     int result = -1;
     if (numbers == NULL || arguments == NULL) {
@@ -827,10 +827,11 @@ contact_destructor(PyObject *capsule)
     PyMem_Free(contact);
 }
 
-PyDoc_STRVAR(start_observer_doc,
-             "_start_observer($module, program, folder, processes, interval, keep,\n"
-             "                flags, /)\n--\n\n"
-             "Start an observer of these processes; return what _ask_observer() takes.");
+PyDoc_STRVAR(
+    start_observer_doc,
+    "_start_observer($module, program, folder, processes, interval, keep,\n"
+    "                flags, /)\n--\n\n"
+    "Start an observer of these processes; return what _ask_observer() takes.");
 
 static PyObject *
 start_observer(PyObject *Py_UNUSED(module), PyObject *args)
@@ -900,11 +901,12 @@ start_recorder(void *folder, const struct mp_contact_start *start, char *what)
     return mp_recorder_start(start, folder, what);
 }
 
-PyDoc_STRVAR(record_doc,
-             "_record($module, program, folder, path, process, interval, keep, flags,\n"
-             "        /)\n--\n\n"
-             "Start recording into the folder, if this process isn't recorded there.\n\n"
-             "Returns the path of the folder that is recorded into.");
+PyDoc_STRVAR(
+    record_doc,
+    "_record($module, program, folder, path, process, interval, keep, flags,\n"
+    "        /)\n--\n\n"
+    "Start recording into the folder, if this process isn't recorded there.\n\n"
+    "Returns the path of the folder that is recorded into.");
 
 static PyObject *
 record(PyObject *Py_UNUSED(module), PyObject *args)
@@ -1030,7 +1032,7 @@ enter(PyObject *module, PyObject *argument)
     int error;
     if (peak == MP_PEAK_KERNEL) {
         Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
-            error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
+        error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
         Py_END_ALLOW_THREADS
     } else {
         error = mp_probe_enter(block, (enum mp_peak)peak, owner, &source);
@@ -1061,6 +1063,102 @@ leave(PyObject *Py_UNUSED(module), PyObject *capsule)
     typedef unsigned long long K;
     return Py_BuildValue("KKKL", (K)measured.before, (K)measured.after,
                          (K)measured.peak, (long long)measured.ns);
+}
+
+/* Where RSS is */
+
+/* The object for bytes that may be unknown. */
+static PyObject *
+known_number(uint64_t bytes)
+{
+    return bytes == MP_UNKNOWN ? Py_NewRef(Py_None) : new_number(bytes);
+}
+
+static PyObject *
+known_pair(uint64_t least, uint64_t most)
+{
+    if (least == MP_UNKNOWN || most == MP_UNKNOWN) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("KK", (unsigned long long)least, (unsigned long long)most);
+}
+
+/* What counts Python's allocations: (which count it is, bytes), or None. */
+static PyObject *
+read_count(void)
+{
+#ifndef Py_GIL_DISABLED /* where large objects don't come from malloc */
+    struct mp_counted counted;
+    if (mp_counting_read(&counted)) {
+        return Py_BuildValue("KL", (unsigned long long)counted.since,
+                             (long long)counted.bytes);
+    }
+#endif
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(breakdown_doc, "_breakdown($module, count, /)\n--\n\n"
+                            "What a Breakdown is made of, in the order of its fields.");
+
+static PyObject *
+breakdown(PyObject *Py_UNUSED(module), PyObject *count)
+{
+    int is_asked = PyObject_IsTrue(count);
+    if (is_asked < 0) {
+        return NULL;
+    }
+    PyObject *counted = is_asked ? read_count() : Py_NewRef(Py_None);
+    if (counted == NULL) {
+        return NULL;
+    }
+    struct mp_pymalloc pymalloc;
+    struct mp_breakdown found;
+    const char *allocator;
+    int error;
+    mp_pymalloc_read(&pymalloc);
+    Py_BEGIN_ALLOW_THREADS
+    error = mp_breakdown_read(&pymalloc, &found, &allocator);
+    Py_END_ALLOW_THREADS
+    if (error != 0) {
+        Py_DECREF(counted);
+        return raise_error(error, mp_mappings_source);
+    }
+    return Py_BuildValue(
+        "NNNNNNNNNNNNNNsKN", new_number(found.rss), known_number(found.python_small),
+        known_number(found.python_free), known_number(found.malloc_used),
+        known_number(found.malloc_free), known_number(found.lazy_free),
+        known_number(found.stacks), known_number(found.files),
+        known_number(found.shared), new_number(found.other),
+        known_pair(found.trimmable_least, found.trimmable_most),
+        known_number(found.uss), known_number(found.pss), known_number(found.swap),
+        allocator, (unsigned long long)found.unwritten, counted);
+}
+
+PyDoc_STRVAR(
+    trim_doc,
+    "trim($module, /)\n--\n\n"
+    "Let malloc give its free memory back; by how many bytes RSS fell.\n\n"
+    "glibc: malloc_trim(0), 30 to 300 ms for each GB that is free; jemalloc,\n"
+    "tcmalloc and mimalloc have their own ways; macOS: malloc_zone_pressure_relief().\n"
+    "What Python's objects up to 512 bytes have left free stays Python's. 0 if RSS\n"
+    "rose meanwhile. Without the GIL, but other threads' malloc may have to wait.\n"
+    "Raises OSError as rss() does.");
+
+static PyObject *
+trim(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    uint64_t before, after = 0;
+    int error = mp_probe_rss(&before);
+    if (error == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        mp_malloc_trim();
+        Py_END_ALLOW_THREADS
+        error = mp_probe_rss(&after);
+    }
+    if (error != 0) {
+        return raise_error(error, mp_rss_source);
+    }
+    return new_number(before > after ? before - after : 0);
 }
 
 /* The C API, memprobe.h */
@@ -1139,6 +1237,8 @@ static PyMethodDef methods[] = {
     {"_left_session", left_session, METH_NOARGS, left_session_doc},
     {"_enter", enter, METH_O, enter_doc},
     {"_leave", leave, METH_O, leave_doc},
+    {"_breakdown", breakdown, METH_O, breakdown_doc},
+    {"trim", trim, METH_NOARGS, trim_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -150,7 +150,8 @@ mp_family_find(struct mp_family *family)
     }
     for (size_t i = 0; i < count; i++) {
         /* What is a stranger now may be the child of one that can't be asked yet. */
-        bool wait = candidates[i].is == LATER || (candidates[i].is == STRANGER && later);
+        bool wait =
+            candidates[i].is == LATER || (candidates[i].is == STRANGER && later);
         bool again = wait && mp_processes_ask_again(pids[i]);
         if (candidates[i].is == NOBODY || (candidates[i].is == STRANGER && !again)) {
             mp_processes_unwanted(pids[i]);

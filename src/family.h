@@ -22,7 +22,7 @@ struct mp_member {
     /* What it was like at the last look. */
     uint64_t pages; /* 0 before the first */
     uint64_t shared;
-    bool wanted;     /* that is to be stored */
+    bool wanted; /* that is to be stored */
     int64_t read_ns;
     uint64_t stored; /* pages of the last sample that was stored */
     uint64_t peak;   /* bytes */

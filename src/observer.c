@@ -23,7 +23,8 @@
 #define SECOND_NS INT64_C(1000000000)
 #define LEAST_LOOK_NS (SECOND_NS / 100)
 #define YOUNG_NS SECOND_NS
-#define LAST_NS (SECOND_NS / 10) /* from the end of the family to that of the observer */
+#define LAST_NS                                                                        \
+    (SECOND_NS / 10) /* from the end of the family to that of the observer */
 #define GROUP_NS (60 * SECOND_NS)
 #define GROUP_YOUNG_NS (10 * SECOND_NS)
 #define KEEP_NS (60 * SECOND_NS)
@@ -354,8 +355,8 @@ finish_ended(int64_t now_ns)
         int32_t status = 0;
         bool known;
         if (member->ended && !member->known) {
-            member->gone = mp_process_end(&member->process, &status, &known) ==
-                           MP_PROCESS_GONE;
+            member->gone =
+                mp_process_end(&member->process, &status, &known) == MP_PROCESS_GONE;
             note_end(member, now_ns, status, known);
         }
         any |= member->ended;

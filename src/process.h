@@ -14,7 +14,8 @@
  * or an errno. It comes before all others. */
 int mp_processes_start(int list);
 
-/* May this descriptor stay open? Some numbers stay free for what is opened for a moment.
+/* May this descriptor stay open? Some numbers stay free for what is opened for a
+ * moment.
  */
 bool mp_processes_may_keep(int descriptor);
 

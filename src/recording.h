@@ -30,9 +30,9 @@ struct mp_recording {
     bool held;                          /* by another observer */
     bool made;                          /* the file wasn't there before */
     bool brief; /* there are too few descriptors: it is open for a write at a time */
-    int error;                          /* why nothing can be written, or 0 */
-    int64_t retry_ns;                   /* not to be tried before */
-    int64_t wait_ns;                    /* how long it was waited for the last try */
+    int error;  /* why nothing can be written, or 0 */
+    int64_t retry_ns; /* not to be tried before */
+    int64_t wait_ns;  /* how long it was waited for the last try */
 };
 
 /* Begins without a file. Returns 0 or ENOMEM. */

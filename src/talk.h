@@ -20,8 +20,8 @@ void mp_talk_start(void);
 /* Waits for a message, or so long. Returns whether there is one, or an end. */
 bool mp_talk_wait(int64_t ns);
 
-/* Receives a message, a line without its end. Returns its length, 0 if there is none, or
- * -1 if there will be no more. */
+/* Receives a message, a line without its end. Returns its length, 0 if there is none,
+ * or -1 if there will be no more. */
 int mp_talk_receive(char line[MP_TALK_LINE]);
 
 /* Sends a line. Returns 0 or an errno. */

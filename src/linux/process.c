@@ -165,7 +165,8 @@ raise_descriptors(void)
         limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
 }
 
-/* struct __user_cap_header_struct and __user_cap_data_struct of <linux/capability.h>. */
+/* struct __user_cap_header_struct and __user_cap_data_struct of <linux/capability.h>.
+ */
 struct capability_header {
     uint32_t version;
     int pid;
@@ -341,7 +342,8 @@ mp_processes_new(const uint32_t **pids)
         }
     }
     /* The youngest may have a number before they can be found. */
-    processes.last = all && newest > AGAIN_AFTER_ALL ? newest - AGAIN_AFTER_ALL : newest;
+    processes.last =
+        all && newest > AGAIN_AFTER_ALL ? newest - AGAIN_AFTER_ALL : newest;
     memcpy(processes.asked, processes.again, sizeof processes.asked);
     processes.asked_count = processes.again_count;
     processes.again_count = 0;
@@ -755,8 +757,7 @@ read_boot(uint8_t boot[16])
         const char *hex = "0123456789abcdef";
         const char *digit = strchr(hex, *at);
         if (digit != NULL) {
-            boot[digits / 2] =
-                (uint8_t)(boot[digits / 2] * 16 + (digit - hex));
+            boot[digits / 2] = (uint8_t)(boot[digits / 2] * 16 + (digit - hex));
             digits++;
         }
     }

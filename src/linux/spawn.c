@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,13 +41,33 @@ put(int file, int number)
     return dup2(file, number) < 0 ? errno : 0;
 }
 
-/* In the second child: becomes the observer. Its table of descriptors is a copy; what
- * else is in it the observer closes. */
+/* Closes all descriptors but these, from Linux 5.9 on; before, the observer does. */
+static void
+close_others(const int kept[3])
+{
+    unsigned from = 0;
+    unsigned next;
+    do {
+        next = UINT_MAX;
+        for (int i = 0; i < 3; i++) {
+            unsigned number = (unsigned)kept[i]; /* -1 is the highest */
+            next = number >= from && number < next ? number : next;
+        }
+        if (next > from) {
+            (void)syscall(SYS_close_range, from, next == UINT_MAX ? next : next - 1,
+                          0U);
+        }
+        from = next + 1;
+    } while (next != UINT_MAX);
+}
+
+/* In the second child: becomes the observer. Its table of descriptors is a copy. */
 static void
 execute(struct spawn_job *job)
 {
     static char *const no_environment[] = {NULL};
     const struct mp_spawn *what = job->what;
+    close_others((int[]){what->folder, what->socket, what->list});
     int folder = move_up(what->folder);
     int socket = move_up(what->socket);
     int list = move_up(what->list);

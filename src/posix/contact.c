@@ -85,14 +85,14 @@ static int
 hear(const struct mp_contact *contact, int64_t until_ns, char line[MP_TALK_LINE])
 {
     for (;;) {
-        ssize_t length =
-            recv(contact->file - 1, line, MP_TALK_LINE - 1, MSG_DONTWAIT);
+        ssize_t length = recv(contact->file - 1, line, MP_TALK_LINE - 1, MSG_DONTWAIT);
         if (length > 0) {
             line[length] = '\0';
             line[strcspn(line, "\n")] = '\0';
             return (int)length;
         }
-        if (length == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        if (length == 0 ||
+            (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
             return -1;
         }
         int64_t rest_ns = until_ns - mp_clock_ns();
@@ -186,8 +186,8 @@ mp_contact_ask(struct mp_contact *contact, const char *request, int64_t wait_ns,
     if (length < 0 || (size_t)length >= sizeof line) {
         return EMSGSIZE;
     }
-    ssize_t sent = send(contact->file - 1, line, (size_t)length,
-                        MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent =
+        send(contact->file - 1, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0) {
         /* Full: it hasn't read for a long time. */
         return errno == EAGAIN || errno == EWOULDBLOCK ? ETIMEDOUT : EPIPE;

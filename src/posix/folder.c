@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 
 /* What a nearly full disk keeps for others: a twentieth of it, at most so much. */
 #define MOST_RESERVED (UINT64_C(16) << 20)
+
+#define MOST_TRIES 10
 
 static int folder = -1;
 
@@ -54,6 +57,23 @@ open_own(const char *name, int flags, struct stat *found)
     return file;
 }
 
+/* Locks a file. Returns 0, EBUSY if another process holds it, or the errno where there
+ * are no locks. Readers, who only look whether it is held, share it for a moment. */
+static int
+lock(int file)
+{
+    for (int tries = 0; flock(file, LOCK_EX | LOCK_NB) != 0; tries++) {
+        if (errno != EWOULDBLOCK) {
+            return errno;
+        }
+        if (tries == MOST_TRIES || flock(file, LOCK_SH | LOCK_NB) != 0) {
+            return EBUSY;
+        }
+        (void)poll(NULL, 0, 1);
+    }
+    return 0;
+}
+
 int
 mp_folder_open(struct mp_folder_file *file, const char *name, bool make)
 {
@@ -62,8 +82,9 @@ mp_folder_open(struct mp_folder_file *file, const char *name, bool make)
     if (descriptor < 0) {
         return errno;
     }
-    file->locked = flock(descriptor, LOCK_EX | LOCK_NB) == 0;
-    int error = !file->locked && errno == EWOULDBLOCK ? EBUSY : 0;
+    int error = lock(descriptor);
+    file->locked = error == 0;
+    error = error == EBUSY ? EBUSY : 0;
     /* Whoever held it may have written more to it, or removed it, before. */
     if (error == 0 && fstat(descriptor, &found) != 0) {
         error = errno;
@@ -103,10 +124,10 @@ mp_folder_remove(const struct mp_folder_file *file, const char *name)
 {
     struct stat opened;
     struct stat named;
-    if (file != NULL && (fstat(file->descriptor - 1, &opened) != 0 ||
-                         fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
-                         opened.st_dev != named.st_dev ||
-                         opened.st_ino != named.st_ino)) {
+    if (file != NULL &&
+        (fstat(file->descriptor - 1, &opened) != 0 ||
+         fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+         opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)) {
         return;
     }
     (void)unlinkat(folder, name, 0);

@@ -24,9 +24,25 @@ CALLS = {
         ("mem_rss()", None),
         ("without_files(mem_rss)", OSError),
     ],
+    "rss_anon": [
+        ("rss_anon()", None),
+        ("without_files(rss_anon)", OSError),
+    ],
     "peak_rss": [
         ("peak_rss()", None),
-        ("without_files(peak_rss)", OSError),
+    ],
+    "above": [
+        ("above(1)", None),
+        ("above(1, 0.001)", None),
+        ("above(2**70, seconds=1)", None),
+        ("without_files(above, 1)", OSError),
+        ("above()", TypeError),
+        ("above('x')", TypeError),
+        ("above(-1)", ValueError),
+        ("above(Broken())", ZeroDivisionError),
+        ("above(1, 'x')", TypeError),
+        ("above(1, -1)", ValueError),
+        ("above(1, Broken())", ZeroDivisionError),
     ],
     "sample_mem": [
         ("sample_mem()", None),
@@ -99,6 +115,28 @@ CALLS = {
         ("sample([1], 1, -1)", ValueError),
         ("sample(Broken(), 1)", ZeroDivisionError),
         ("sample([1], Broken())", ZeroDivisionError),
+    ],
+    "breakdown": [
+        ("breakdown()", None),
+        ("breakdown(count=True)", None),
+        ("breakdown().since(breakdown()).sentence", None),
+        ("str(breakdown(count=True).since(breakdown(count=True)))", None),
+        ("breakdown(True)", TypeError),
+        ("breakdown().since(5)", TypeError),
+        ("without_files(breakdown)", OSError),
+    ],
+    "Breakdown": [
+        ("Breakdown(*range(15), asked=False, counted=None).as_dict()", None),
+        ("Breakdown(1, asked=False, counted=None)", ValueError),
+    ],
+    "_breakdown": [
+        ("_memprobe._breakdown(False)", None),
+        ("_memprobe._breakdown(True)", None),
+        ("without_files(_memprobe._breakdown, True)", OSError),
+    ],
+    "trim": [
+        ("trim()", None),
+        ("without_files(trim)", OSError),
     ],
     "ps": [
         ("ps()", None),
@@ -232,11 +270,20 @@ CALLS = {
 # Those in C that allocate nothing: they can't fail.
 WITHOUT_ALLOCATION = """
     clear stop_sampling _stop_sampling _stop_recording
-    _before_fork _after_fork _after_fork_later _end _last_look _left_session
+    _before_fork _after_fork _after_fork_later _end
+    _recorded _last_look _left_session
 """.split()
 
 # Of those that are not in C.
-PYTHON_FUNCTIONS = {"Stats", "memdump", "ps", "sample", "stats"}
+PYTHON_FUNCTIONS = {
+    "Breakdown",
+    "Stats",
+    "breakdown",
+    "memdump",
+    "ps",
+    "sample",
+    "stats",
+}
 # These import modules, whose import loses exceptions itself when memory is out. The
 # functions in C that they call are tried without memory.
 IMPORTING = {"measure", "record", "sampling", "start_sampling", "stop_recording"}

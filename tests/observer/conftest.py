@@ -120,15 +120,20 @@ def is_observed(folder):
 class Program:
     """The observer's program, started without the package, as a child of this one."""
 
-    def __init__(self, folder, pids, interval, keep, flags, environment):
+    def __init__(self, folder, pids, interval, keep, flags, environment, descriptors):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptor = os.open(folder, os.O_RDONLY)
         # Out of the way of the numbers that they get.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (descriptor, theirs)]
         arguments = [str(int(interval * 1e9)), str(keep), str(flags), *map(str, pids)]
+        command = ["_observer", *arguments]
+        program = PROGRAM
+        if descriptors:
+            limit = f'ulimit -n {descriptors}; exec "$0" "$@"'
+            command, program = ["sh", "-c", limit, PROGRAM, *arguments], "/bin/sh"
         self.pid = os.posix_spawn(
-            PROGRAM,
-            ["_observer", *arguments],
+            program,
+            command,
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, high[0], 3),
@@ -171,8 +176,18 @@ def start_program(trail):
     """Start the observer's program itself; it is ended with the test."""
     programs = []
 
-    def start(*pids, folder=trail, interval=0.2, keep=-1, flags=0, environment=None):
-        program = Program(folder, pids, interval, keep, flags, environment or {})
+    def start(
+        *pids,
+        folder=trail,
+        interval=0.2,
+        keep=-1,
+        flags=0,
+        environment=None,
+        descriptors=0,
+    ):
+        program = Program(
+            folder, pids, interval, keep, flags, environment or {}, descriptors
+        )
         programs.append(program)
         return program
 
