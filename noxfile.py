@@ -145,6 +145,13 @@ def abi3(session):
 
 
 @nox.session
+def faults(session):
+    """Every system call of memprobe's fails once: half an hour, or `-- PART`."""
+    session.install("-q", build_here(session))
+    session.run("python", "tests/faults/campaign.py", *session.posargs)
+
+
+@nox.session
 def wheel(session):
     """The abi3 wheel keeps to the ABI of its tag, and needs only the C library."""
     session.install("-q", "abi3audit", "auditwheel")
@@ -339,7 +346,15 @@ def debug_python(session):
         )
 
 
-# Figures
+# Figures and examples
+
+
+@nox.session
+def examples(session):
+    """The examples, as the README and the docs show them."""
+    session.install("-q", "celery", build_here(session))
+    session.run("python", "examples/celery_tasks.py", silent=True)
+    session.run("memprobe", "run", "--samples", "3", "examples/plain.py")
 
 
 @nox.session

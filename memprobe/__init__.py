@@ -3,8 +3,10 @@
 from memprobe import sample_mem, memdump
 """
 
-import memprobe._built  # noqa: F401  # first: it may put another memprobe here
-from memprobe._include import get_include
+__version__ = "0.1.0"
+
+import memprobe._as_command  # noqa: F401
+from memprobe._built import get_include  # it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
@@ -17,16 +19,36 @@ from memprobe._memprobe import (
     rss_anon,
     sample_mem,
     snapshot,
+    trim,
 )
 from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
-from memprobe._version import __version__ as __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from memprobe._breakdown import Breakdown, breakdown
+else:
+
+    def __getattr__(name):
+        """Load what is asked for on demand only: it takes a fifth of the import."""
+        if name not in {"Breakdown", "breakdown"}:
+            raise AttributeError(f"module 'memprobe' has no attribute {name!r}")
+        from memprobe._breakdown import Breakdown, breakdown
+
+        globals().update(Breakdown=Breakdown, breakdown=breakdown)
+        return globals()[name]
+
+    def __dir__():
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
+    "Breakdown",
     "Stats",
     "above",
+    "breakdown",
     "clear",
     "configure",
     "get_include",
@@ -47,4 +69,5 @@ __all__ = [
     "stats",
     "stop_recording",
     "stop_sampling",
+    "trim",
 ]

@@ -50,6 +50,8 @@ SAMPLES_OFFSET = 496
 SAMPLE_BYTES = 12
 
 SPANS = 66  # how finely a record knows a life without its samples
+_PAGES_OF_SPANS = struct.Struct(f"<{2 * SPANS}Q")
+_NO_PAGES = [UNKNOWN] * SPANS + [0] * SPANS
 
 # Without the boot it is of version 1, which is to be refused, not overlooked.
 _NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
@@ -155,7 +157,8 @@ class Record:
     short_lived_peak: int | None = None
     missed: int | None = None
 
-    _spans: bytes  # date of the first one in ns, ns of each; lowest, highest pages
+    # Date of the first span in ns, ns of each; all lowest pages, all highest.
+    _spans: tuple[int, int, bytes]
     _newest: _Newest
 
     def samples(self) -> Iterator[tuple[float, int, int | None]]:
@@ -176,19 +179,17 @@ class Record:
 
         SPANS at most, and only those of which something is known. Nothing is read.
         """
-        if not self._spans:
-            return []
-        begin_ns, width_ns, *pages = struct.unpack(f"<{2 + 2 * SPANS}q", self._spans)
+        begin_ns, width_ns, packed = self._spans
+        pages = _PAGES_OF_SPANS.unpack(packed)
         lows, highs = pages[:SPANS], pages[SPANS:]
         most = min(most, SPANS)
         spread = []
         for i in range(most):
             begin, end = i * SPANS // most, (i + 1) * SPANS // most
-            high = max(highs[begin:end])
-            if high >= 0:
-                middle_ns = begin_ns + (begin + end) * width_ns // 2
-                low = min(lows[begin:end]) * self.page_size
-                spread.append((middle_ns / 1e9, low, high * self.page_size))
+            low, high = min(lows[begin:end]), max(highs[begin:end])
+            if low <= high:
+                date = (begin_ns + (begin + end) * width_ns // 2) / 1e9
+                spread.append((date, low * self.page_size, high * self.page_size))
         return spread
 
 
@@ -352,22 +353,24 @@ def _row(
 ) -> tuple[list[_Plain], _Whole | None]:
     """Return which of the sorted blocks count, the oldest first, and the last in full.
 
-    Blocks that another one contains, or that can't follow the one before, don't. A
-    block is verified if another one gives way to it, and if it is the last of the row;
-    its samples only if they may be half written, as only the last write can be.
+    Blocks that another one contains, or that can't follow the one before, don't. Unless
+    *thorough*, of a block that others give way to the samples are verified only if it
+    was the last to be written: no other can be half written.
     """
     last_write = max((block[2] for block in blocks), default=0)
-    seen: dict[int, _Whole | bool | None] = {}  # by place
+    seen: dict[int, _Whole | None] = {}  # by place
 
-    def is_whole(block: _Plain) -> bool:
+    def whole(block: _Plain) -> _Whole | None:
         at = block[-1]
         if at not in seen:
-            if thorough or block[2] == last_write:
-                seen[at] = _whole(file, at, block[0])
-            else:
-                raw = _pread(file, SAMPLES_OFFSET, at)
-                seen[at] = _number_at(raw, 0) == checksum(raw[8:])
-        return bool(seen[at])
+            seen[at] = _whole(file, at, block[0])
+        return seen[at]
+
+    def is_whole(block: _Plain) -> bool:
+        if thorough or block[2] == last_write:
+            return whole(block) is not None
+        raw = _pread(file, SAMPLES_OFFSET, block[-1])
+        return _number_at(raw, 0) == checksum(raw[8:])
 
     row: list[_Plain] = []
     for block in blocks:
@@ -385,11 +388,10 @@ def _row(
         if first >= 0:
             row.append(block)
     while row:
-        newest = seen.get(row[-1][-1])
-        if not isinstance(newest, _Whole):
-            newest = _whole(file, row[-1][-1], row[-1][0])
-        if newest:
+        if newest := whole(row[-1]):
             return row, newest
+        if not thorough:
+            return _row(file, blocks, thorough=True)
         row.pop()
     return row, None
 
@@ -592,10 +594,10 @@ def _sum_up(record: Record, head: _Head, newest: _Whole | None) -> None:
 
 def _life(
     file: int, row: list[_Plain], newest: _Whole | None
-) -> tuple[bytes, float | None]:
+) -> tuple[tuple[int, int, bytes], float | None]:
     """Return a record's _spans, and by how many pages it grows in an hour."""
     if newest is None:
-        return b"", None
+        return (0, 0, _PAGES_OF_SPANS.pack(*_NO_PAGES)), None
     begin_ns, end_ns = newest.totals.first_ns, newest.totals.last_ns
     width_ns = (end_ns - begin_ns) // SPANS + 1
     # Of each span what is typical of its parts, pages and time; and what else there is.
@@ -613,24 +615,22 @@ def _life(
         )
         inside = row[start:stop]
         if inside and starts[stop] - starts[stop - 1] > width_ns:
-            low, high, low_time, high_time, ns, scale, _, at = inside.pop()[5:]
-            extremes.append((low, ns + (low_time << scale)))
-            extremes.append((high, ns + (high_time << scale)))
+            *_, at = block = inside.pop()
             raw = _pread(file, QUARTERS.size, at + QUARTERS_OFFSET)
-            numbers = QUARTERS.unpack(raw)
-            for k in range(0, 8, 2):
-                coarse.append((numbers[k + 1], ns + (numbers[k] << scale)))
+            points = _points(block, QUARTERS.unpack(raw))
+            extremes += points[:2]
+            coarse += points[2:]
         if inside:
             typical[span] = [(block[11], block[9]) for block in inside]
             others[span].append(min([block[5] for block in inside]))
             others[span].append(max([block[6] for block in inside]))
         start = stop
-    if end_ns - starts[-1] > width_ns:
+    block = newest.block
+    extremes += _points(block, ())
+    if end_ns - block.start_ns > width_ns:
         coarse += [(pages, ns) for ns, pages, _ in _samples(newest)]
     else:
-        low, high, middle = newest.block.low, newest.block.high, newest.totals.last
-        extremes += (low, starts[-1]), (high, starts[-1])
-        coarse.append((middle, starts[-1]))
+        coarse.append((newest.totals.last, end_ns))
     for point in coarse:
         span = (point[1] - begin_ns) // width_ns
         if 0 <= span < SPANS and point[0] != UNKNOWN_32:
@@ -642,13 +642,23 @@ def _life(
 
     for pages_of, part in zip(others, typical, strict=True):
         pages_of += [pages for pages, _ in part]
-    lows = [min(pages_of) if pages_of else _MOST for pages_of in others]
-    highs = [max(pages_of) if pages_of else -1 for pages_of in others]
+    lows = [min(pages_of) if pages_of else UNKNOWN for pages_of in others]
+    highs = [max(pages_of) if pages_of else 0 for pages_of in others]
     date_ns = begin_ns + newest.totals.wall_ns - newest.totals.written_ns
-    spans = struct.pack(f"<{2 + 2 * SPANS}q", date_ns, width_ns, *lows, *highs)
+    spans = date_ns, width_ns, _PAGES_OF_SPANS.pack(*lows, *highs)
     if end_ns - begin_ns < _GROWTH_NS:
         return spans, None
     return spans, _growth([sorted(part)[len(part) // 2] for part in typical if part])
+
+
+def _points(block: _Plain, quarters: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return pages and ns of a block's lowest, of its highest, of its quarters."""
+    low, high, low_time, high_time, start_ns, scale = block[5:11]
+    points = [(low, start_ns + (low_time << scale))]
+    points.append((high, start_ns + (high_time << scale)))
+    for k in range(0, len(quarters), 2):
+        points.append((quarters[k + 1], start_ns + (quarters[k] << scale)))
+    return points
 
 
 def _growth(medians: list[tuple[int, int]]) -> float:

@@ -5,27 +5,35 @@
 #include <Python.h>
 
 #if defined(_WIN32)
-#    include "windows/file.c"
+#    include "windows/breakdown.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
+#    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
-#    include "posix/file.c"
 #else
+#    include "lines.c"
+#    include "linux/allocators.c"
+#    include "linux/counting.c"
+#    include "linux/mappings.c"
 #    include "linux/os.c"
 #    include "linux/rss.c"
-#    include "posix/file.c"
+#    include "linux/spawn.c"
+#    include "malloc_text.c"
+#    include "posix/contact.c"
+#    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
 #include "blocks.c"
+#include "breakdown.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"
 #include "probe_sampling.c"
 #include "probe_state.c"
-#include "record.c"
+#include "recorder.c"
 #include "ring.c"
 #include "sampler.c"
 

@@ -22,6 +22,11 @@ def main() -> None:
         from memprobe._cli import run
 
         run.main(sys.argv[2:])
+    if sys.argv[1:2] == ["watch"]:
+        from memprobe._cli import watch
+
+        watch.main(sys.argv[2:])
+        return
     import argparse
 
     parser = argparse.ArgumentParser(

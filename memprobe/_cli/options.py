@@ -1,64 +1,78 @@
-"""The options of the commands. Not argparse, which takes 7 ms to import."""
+"""The options of the commands. Not argparse, whose import takes 7 ms."""
 
-import math
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import NoReturn
 
-    # What takes no value has None.
-    Kinds = Mapping[str, Callable[[str], object] | None]
+    # How each is read; None: it takes no value.
+    Kinds = dict[str, Callable[[str], object] | None]
+
+
+class Options:
+    """What was asked for: attributes of the options' names."""
+
+    interval: "float | None" = None
+    samples: "int | None" = None
+    csv: "str | None" = None
+    plot: "str | None" = None
+    record: "str | None" = None
+    name: "str | None" = None
+    pss = False
+    quiet = False
 
 
 def take(
-    words: "list[str]", kinds: "Kinds", command: str, help: str
-) -> "dict[str, object]":
-    """Take the options that *words* begin with; return them by name, without dashes.
+    words: "list[str]", options: Options, kinds: "Kinds", command: str, help: str
+) -> None:
+    """Take off *words* the options that it begins with, and what ends them.
 
     Ends the process with status 2 if one is wrong, with 0 after `--help`.
     """
-    options: dict[str, object] = {}
     while words and words[0][:1] == "-" and words[0] not in {"-", "-m", "-c"}:
         word = words.pop(0)
         if word == "--":
             break
         if word in {"-h", "--help"}:
-            print(help)
+            print(help, end="")
             sys.exit(0)
-        name, given, value = word.partition("=")
+        name, sign, value = word.partition("=")
         if name not in kinds:
             wrong(command, f"there is no option {name}")
         kind = kinds[name]
         if kind is None:
-            if given:
+            if sign:
                 wrong(command, f"{name} takes no value")
-            options[name[2:]] = True
+            setattr(options, name[2:], True)
             continue
-        if not given:
+        if not sign:
             if not words:
                 wrong(command, f"{name} needs a value")
             value = words.pop(0)
         try:
-            options[name[2:]] = kind(value)
+            setattr(options, name[2:], kind(value))
         except ValueError as error:
             wrong(command, f"{name} {error}")
-    return options
 
 
 def wrong(command: str, message: str) -> "NoReturn":
-    print(f"memprobe {command}: {message}; see --help", file=sys.stderr)
+    print(f"memprobe {command}: {message} (see --help)", file=sys.stderr)
     sys.exit(2)
+
+
+def fail(message: str) -> "NoReturn":
+    sys.exit(f"memprobe: {message}")
 
 
 def interval(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
         raise ValueError(f"must be a finite number of seconds, above 0, not {text!r}")
     return seconds
 
@@ -79,8 +93,23 @@ def picture(path: str) -> str:
     return path
 
 
-def check_outputs(csv: "str | None", plot: "str | None") -> None:
-    """End the process now, not after hours, if one of the files can't be written."""
+# Those that `run` and `watch` share.
+KINDS: "Kinds" = {
+    "--interval": interval,
+    "--csv": str,
+    "--plot": picture,
+    "--record": str,
+    "--pss": None,
+    "--quiet": None,
+}
+
+
+def check_outputs(
+    csv: "str | None", plot: "str | None", record: "str | None" = None
+) -> None:
+    """End the process now, not after hours, if something can't be written."""
+    if record is not None:
+        _must_be_writable_folder(record)
     for option, path in (("--csv", csv), ("--plot", plot)):
         if path is not None and path != "-":
             _must_be_writable(option, path)
@@ -88,7 +117,16 @@ def check_outputs(csv: "str | None", plot: "str | None") -> None:
         from importlib.util import find_spec
 
         if find_spec("matplotlib") is None:
-            _fail("--plot needs matplotlib: pip install 'memprobe-rss[plot]'")
+            fail("--plot needs matplotlib: pip install 'memprobe-rss[plot]'")
+
+
+def _must_be_writable_folder(path: str) -> None:
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        fail(f"--record: {path!r}: {error.strerror}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        fail(f"--record: cannot write to {path!r}")
 
 
 def _must_be_writable(option: str, path: str) -> None:
@@ -101,8 +139,16 @@ def _must_be_writable(option: str, path: str) -> None:
         if new:
             os.remove(path)
     except OSError as error:
-        _fail(f"{option}: cannot write {path!r}: {error.strerror}")
+        fail(f"{option}: cannot write {path!r}: {error.strerror}")
 
 
-def _fail(message: str) -> "NoReturn":
-    sys.exit(f"memprobe: {message}")
+def descriptors(options: Options) -> "set[int]":
+    """Return which of our descriptors the outputs are: of `--csv >(gzip > a.gz)` too."""
+    found = {2}
+    for path in (options.csv, options.plot):
+        folder, _, name = (path or "").rpartition("/")
+        if path == "-":
+            found.add(1)
+        elif folder in {"/dev/fd", "/proc/self/fd"} and name.isdecimal():
+            found.add(int(name))
+    return found

@@ -4,6 +4,8 @@ import os
 import sys
 import zipimport
 
+from memprobe._as_command import module_and_options
+
 # What python runs, whatever the file's mode says.
 PYTHON_FILES = (".py", ".pyc", ".pyw", ".pyz")
 
@@ -17,7 +19,7 @@ def command(arguments: "list[str]") -> "tuple[str, list[str]]":
         # By the name that this interpreter was called: it finds itself again by that.
         name = sys.orig_argv[0] if os.name == "posix" else sys.executable
         python = sys.executable or name
-        return python, [name, *interpreter_options(), *arguments]
+        return python, [name, *_interpreter_options(), *arguments]
     return arguments[0], arguments
 
 
@@ -45,36 +47,14 @@ def _is_archive(path: str) -> bool:
         return False
 
 
-def interpreter_options() -> "list[str]":
+def _interpreter_options() -> "list[str]":
     """Return what stood before the `-m memprobe` that started us; else nothing.
 
     `python -X dev -m memprobe run x.py` runs x.py by `python -X dev`. The first line of
     a console script may have options, too, but those are the script's own.
     """
-    options: list[str] = []
-    words = iter(sys.orig_argv[1:])
-    for word in words:
-        if word == "--check-hash-based-pycs":
-            options += [word, next(words, "")]
-            continue
-        if len(word) < 2 or word[0] != "-":
-            return []
-        before, wanted = word, ""
-        for at, letter in enumerate(word):
-            if letter in "WXmc" and not word.startswith("--"):
-                before, wanted = word[:at], letter
-                value = word[at + 1 :] or next(words, "")
-                break
-        if wanted == "":
-            options.append(word)
-        elif wanted in "WX":
-            options.append(f"{before}{wanted}{value}")
-        else:
-            if before != "-":
-                options.append(before)
-            ours = wanted == "m" and value in {"memprobe", "memprobe.__main__"}
-            return options if ours else []
-    return []
+    module, options = module_and_options()
+    return options if module in {"memprobe", "memprobe.__main__"} else []
 
 
 def environment() -> "dict[bytes, bytes]":

@@ -1,10 +1,8 @@
 """Recorded processes as a table: a line each, no wider than the terminal."""
 
-import signal
 import time
 from collections import defaultdict
 from itertools import pairwise
-from typing import NamedTuple
 
 from memprobe._cli.chart import ASCII
 from memprobe._cli.output import BLOCKS
@@ -64,7 +62,7 @@ _IF_THEY_DIFFER = ["parent", "user", "host"]
 _ASCENDING = ["pid", "parent", "user", "host", "command", "state", "started", "ended"]
 # What a narrow terminal has no room for, the first to go first.
 _DISPENSABLE = (
-    "uss pss swap parent shared ended first started host user lasted growth/h state "
+    "swap parent shared ended first started host user lasted uss growth/h pss state "
     "peak"
 ).split()
 
@@ -121,13 +119,16 @@ def _shape(record: "Record") -> bytes:
     return bytes(-(-8 * high // highest) for high in columns(highs, _CHART[-1]))
 
 
-class Cgroup(NamedTuple):
+class Cgroup:
     """What the cgroup of a process used at a date, and its limit, in bytes."""
 
-    date: float
-    used: int
-    limit: int
-    growth_per_hour: "float | None"
+    def __init__(
+        self, date: float, used: int, limit: int, growth_per_hour: "float | None"
+    ) -> None:
+        self.date = date
+        self.used = used
+        self.limit = limit
+        self.growth_per_hour = growth_per_hour
 
     def text(self) -> str:
         share = f"{self.used / self.limit:.0%}"
@@ -176,6 +177,8 @@ def state_text(record: "Record") -> str:
 def death_text(number: "int | None") -> str:
     if number is None:
         return "died"
+    import signal
+
     try:
         name = signal.Signals(number).name
     except ValueError:
