@@ -145,6 +145,13 @@ def abi3(session):
 
 
 @nox.session
+def faults(session):
+    """Every system call of memprobe's fails once: half an hour, or `-- PART`."""
+    session.install("-q", build_here(session))
+    session.run("python", "tests/faults/campaign.py", *session.posargs)
+
+
+@nox.session
 def wheel(session):
     """The abi3 wheel keeps to the ABI of its tag, and needs only the C library."""
     session.install("-q", "abi3audit", "auditwheel")
@@ -174,15 +181,16 @@ def lint(session):
 
 @nox.session
 def types(session):
-    """mypy of the package, and its stub against the built module."""
-    session.install("-q", *group("lint"))
+    """mypy of the package and of its use, and its stub against the built module."""
+    session.install("-q", "pytest", *group("lint"))
     session.install("-q", build_here(session))
     session.run("mypy")
+    session.run("pytest", "-q", "tests/package/test_types.py")
     config = str(Path("pyproject.toml").resolve())
+    passed_over = str(Path("tests/package/stubtest.txt").resolve())
     with session.chdir(session.create_tmp()):
-        session.run(
-            *("python", "-m", "mypy.stubtest", "--mypy-config-file", config, "memprobe")
-        )
+        command = ["python", "-m", "mypy.stubtest", "--mypy-config-file", config]
+        session.run(*command, "--allowlist", passed_over, "memprobe")
 
 
 # C
@@ -339,7 +347,15 @@ def debug_python(session):
         )
 
 
-# Figures
+# Figures and examples
+
+
+@nox.session
+def examples(session):
+    """The examples, as the README and the docs show them."""
+    session.install("-q", "celery", build_here(session))
+    session.run("python", "examples/celery_tasks.py", silent=True)
+    session.run("memprobe", "run", "--samples", "3", "examples/plain.py")
 
 
 @nox.session

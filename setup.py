@@ -1,11 +1,17 @@
-"""The extension. Everything else about the package is in pyproject.toml."""
+"""The extension, and the observer's program beside it.
 
-import runpy
+Everything else about the package is in pyproject.toml.
+"""
+
+import os
+import re
 import sys
 import sysconfig
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 if sys.platform not in {"linux", "darwin", "win32"}:
     sys.exit(
@@ -18,8 +24,9 @@ free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 abi3 = sys.version_info >= (3, 12) and not free_threaded
 
 # The extension says which Python files it belongs to.
-version = runpy.run_path("memprobe/_version.py")["__version__"]
-macros = [("MEMPROBE_VERSION", f'"{version}"')]
+python = Path("memprobe/__init__.py").read_text(encoding="utf-8")
+version = re.search('^__version__ = (".*")$', python, re.MULTILINE)
+macros = [("MEMPROBE_VERSION", version[1])]
 if abi3:
     macros.append(("Py_LIMITED_API", "0x030C0000"))
 if free_threaded and sys.platform == "win32":
@@ -32,13 +39,63 @@ if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
 else:
     compile_args = ["-O3", "-fvisibility=hidden"]
 
+OBSERVER = ["observer", "family", "keep", "kills", "record_file", "recording"]
+OBSERVER_OF = {
+    "linux": [
+        *("linux/cgroup", "linux/os", "linux/process", "statm"),
+        *("posix/folder", "posix/line", "posix/talk"),
+    ],
+    "darwin": ["macos/os", "macos/process", "posix/folder", "posix/line", "posix/talk"],
+    "win32": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
+}
+
+
+class build_with_observer(build_ext):
+    """Also links the observer, beside the extension, wherever that lies."""
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        objects = self.compiler.compile(
+            [f"src/{name}.c" for name in OBSERVER + OBSERVER_OF[sys.platform]],
+            output_dir=os.path.join(self.build_temp, "observer"),
+            include_dirs=["src"],
+            extra_postargs=compile_args,
+            depends=ext.depends,
+        )
+        folder = os.path.dirname(self.get_ext_fullpath(ext.name))
+        self.compiler.link_executable(
+            objects, "_observer", folder, extra_postargs=ext.extra_link_args
+        )
+
+    def observer_beside(self, extension):
+        name = "_observer" + (self.compiler.exe_extension or "")
+        return os.path.join(os.path.dirname(extension), name)
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        build_py = self.get_finalized_command("build_py")
+        for ext in self.extensions:
+            inplace, regular = self._get_inplace_equivalent(build_py, ext)
+            self.copy_file(self.observer_beside(regular), self.observer_beside(inplace))
+
+    def get_outputs(self):
+        outputs = super().get_outputs()
+        return outputs + [self.observer_beside(path) for path in outputs]
+
+    def get_output_mapping(self):
+        mapping = super().get_output_mapping()
+        beside = self.observer_beside
+        return mapping | {beside(a): beside(b) for a, b in mapping.items()}
+
+
 setup(
+    cmdclass={"build_ext": build_with_observer},
     ext_modules=[
         Extension(
             "memprobe._memprobe",
             sources=["src/extension.c"],
             depends=[
-                "memprobe/_version.py",
+                "memprobe/__init__.py",
                 "memprobe/include/memprobe.h",
                 *glob("src/**/*.[ch]", recursive=True),
             ],

@@ -1,8 +1,8 @@
-"""All figures of the README by one command, from a checkout with memprobe installed:
+"""All figures of the docs by one command, from a checkout with memprobe installed:
 
 python benchmarks/run.py
 
-measures for some minutes, writes results/figures.json, and from that file the README's
+measures for some minutes, writes results/figures.json, and from that file the pages'
 tables and results/readings.svg (which report.py does alone, too). Other programs that
 run meanwhile cost time, hardly accuracy: what is compared is measured in turn, and only
 the least times count.

@@ -1,4 +1,4 @@
-"""The figures as the Markdown that stands in the README. Pure: figures in, text out."""
+"""The figures as Markdown. Pure: figures in, text out."""
 
 import re
 import textwrap
@@ -142,10 +142,54 @@ def machine_text(machine):
     )
 
 
+def summary(figures):
+    """The README's few figures, with what they mean."""
+    readings, imported = figures["readings"], figures["imports"]["memprobe"]
+
+    def times(rival, ours):
+        return round(readings[rival]["ratio"] / readings[ours]["ratio"])
+
+    rss, sample_mem = readings["memprobe rss()"], readings["memprobe sample_mem()"]
+    throttled = readings["memprobe sample_mem(), throttled"]
+    rows = [
+        [
+            "`rss()`",
+            f"{grouped(rss['ns'])} ns, {decimal(rss['ratio'])} of a bare `pread` of the "
+            "kernel's file; "
+            f"{times('psutil memory_info().rss', 'memprobe rss()')} times as fast as "
+            "psutil",
+        ],
+        [
+            "`sample_mem()`",
+            f"{decimal(sample_mem['ratio'])} of it; "
+            f"{times('Celery sample_mem()', 'memprobe sample_mem()')} times as fast as "
+            "Celery's",
+        ],
+        [
+            "the same, throttled",
+            f"{grouped(throttled['ns'])} ns: for the hottest loops",
+        ],
+        [
+            "`import memprobe`",
+            f"{imported['ns'] / 1e6:.1f} ms, {imported['rss_import'] / 2**20:.2f} MB",
+        ],
+    ]
+    if "observer" in figures:
+        observer = figures["observer"]
+        rows.append(
+            [
+                "the observer",
+                f"{observer['cpu_percent']:.2f} % of a CPU and "
+                f"{observer['rss'] / 2**20:.1f} MB for 100 processes at 10 Hz",
+            ]
+        )
+    return table(["", ""], rows)
+
+
 def markdown(figures):
-    """The README's section on figures, from a chart to the machine."""
+    """The page of figures, from a chart to the machine."""
     parts = [
-        "![What one reading costs, as a chart](benchmarks/results/readings.svg)\n",
+        "![What one reading costs, as a chart](../benchmarks/results/readings.svg)\n",
         readings_table(figures["readings"]),
         readings_text(figures["readings"]),
         imports_table(figures["imports"]),

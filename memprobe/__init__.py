@@ -3,8 +3,10 @@
 from memprobe import sample_mem, memdump
 """
 
-import memprobe._built  # noqa: F401  # first: it may put another memprobe here
-from memprobe._include import get_include
+__version__ = "0.1.0"
+
+import memprobe._as_command  # noqa: F401
+from memprobe._built import get_include  # it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (
     above,
@@ -23,7 +25,6 @@ from memprobe._process import ps
 from memprobe._recorder import record, stop_recording
 from memprobe._sampler import sampling, start_sampling, stop_sampling
 from memprobe._samples import Stats, memdump, sample, stats
-from memprobe._version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
-"""The built module, or what stands in for a bare folder memprobe/.
+"""The built module and its header, or what stands in for a bare folder memprobe/.
 
 In a checkout the folder hides an installed memprobe from whatever puts the current
 folder first: ``python -c``, ``python -m pytest``, ``python -m memprobe``.
 """
 
 import sys
+from os.path import dirname, join
 
-from memprobe._version import __version__
+from memprobe import __version__
 
 try:
     import memprobe._memprobe as _built
@@ -15,7 +16,7 @@ except ModuleNotFoundError as _error:
         raise
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
-    from os.path import dirname, realpath
+    from os.path import realpath
 
     _bare = sys.modules["memprobe"]
     _folder = realpath(dirname(dirname(__file__)))
@@ -44,3 +45,8 @@ else:
             name="memprobe._memprobe",
             path=_built.__file__,
         )
+
+
+def get_include() -> str:
+    """Return the folder of ``memprobe.h``, for the compiler's ``-I``."""
+    return join(dirname(__file__), "include")

@@ -95,16 +95,9 @@ class measure:
 # even later: that may be after a chroot.
 
 _METHOD = type((lambda: None).__get__(0))
-_BUILTINS: tuple[type, ...] = (
-    type(len),
-    type([].__len__),
-)  # and C's kinds of the first
-_FUNCTIONS: tuple[type, ...] = (
-    type(lambda: None),
-    type(str.upper),
-    type(object.__init__),
-    *_BUILTINS,
-)
+# Also C's kinds of the first, as issubclass() has it.
+_BUILTINS: tuple[type, ...] = (type(len), type([].__len__))
+_FUNCTIONS = (type(lambda: None), type(str.upper), type(object.__init__), *_BUILTINS)
 _COMPILED = {"cython_function_or_method", "compiled_function"}  # Cython's, Nuitka's
 
 # The flags of code objects, by which inspect tells functions apart as well.

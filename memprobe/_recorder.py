@@ -1,161 +1,197 @@
-"""The flight recorder: the ring in a mapped file, which outlives the process."""
+"""The flight recorder: an observer beside the program, and how one is started."""
 
 import atexit
-import operator
 import os
 import sys
 
-from memprobe import _memprobe, _sampler
-from memprobe._arguments import SupportsFloat, SupportsIndex
+from memprobe import _memprobe
+from memprobe._arguments import (
+    SupportsFloat,
+    SupportsIndex,
+    checked_int,
+    checked_path,
+    checked_seconds,
+)
 
-_directory = ""
-_keep: "int | None" = None
-_follows_forks = False
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KEEP = 67_108_864
+
+# What the observer is told by one number.
+_WITH_PSS, _TEMPORARY, _UNLESS_OBSERVED = 1, 2, 4
+
+_NO_BOUND, _MOST = -1, 2**63 - 1
+_PROGRAM = os.path.join(
+    os.path.dirname(os.path.abspath(os.fsdecode(_memprobe.__file__))),
+    "_observer.exe" if os.name == "nt" else "_observer",
+)
+_PROGRAM_BYTES = os.fsencode(_PROGRAM)
+
+# Bound here for what runs in a forked child, where a program may have replaced them.
+_audit, _close, _getpid, _open, _readlink = (
+    sys.audit,
+    os.close,
+    os.getpid,
+    os.open,
+    os.readlink,
+)
+_FOLDER_FLAGS = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+)
+
+# What a daemon, which leaves its parent's session, records by: interval, bound.
+_configured: tuple[float, int] = (1.0, KEEP)
+_follows_process = False
 
 
 def record(
-    directory: "str | os.PathLike[str]",
-    interval: "SupportsFloat | SupportsIndex" = 1.0,
+    directory: str | os.PathLike[str],
+    interval: SupportsFloat | SupportsIndex = 1.0,
     *,
-    keep: "SupportsIndex | None" = None,
+    keep: SupportsIndex | None = KEEP,
 ) -> None:
-    """Keep the ring in a file in *directory*; store a sample every *interval* seconds.
+    """Record this process and all its descendants into *directory*, from outside.
 
-    The file, ``<pid>-<microseconds since 1970>.memprobe``, outlives the process,
-    whatever ends that; ``python -m memprobe show`` reads it. Only its owner may read
-    it. Samples that the ring holds move along, a running sampler is taken over. A
-    forked child gets a file of its own, one interval after the fork. *keep* removes
-    files of processes that have ended, but for so many of the newest.
+    An observer, a small program of its own, keeps a file of each process, which only
+    its user may read and which outlives it, whatever ends it; ``memprobe show`` reads
+    them. At least every *interval* seconds a sample is stored, and whenever RSS has
+    moved by 1 %. Files of ended processes are removed, the oldest first, when the
+    folder has more than *keep* bytes (None: never).
 
-    Raises RuntimeError if the recorder runs already, TypeError or ValueError for a
-    wrong argument, OSError if *directory* doesn't exist, can't be written or is full.
+    Does nothing if this process is recorded into that directory already. Raises
+    RuntimeError if it is recorded into another one, TypeError or ValueError for a wrong
+    argument, OSError if the directory doesn't exist or can't be written to, or if the
+    observer can't be started; then nothing is left behind.
     """
-    global _directory, _keep
-    try:
-        path = os.path.abspath(os.fsdecode(directory))
-    except TypeError:
-        message = f"directory must be a path, not {directory!r}"
-        raise TypeError(message) from None
-    if "\0" in path:
-        raise ValueError(f"directory must be without NUL, not {directory!r}")
-    wanted = None if keep is None else _checked_keep(keep)
-    if _sampler.recorded_throughout:
-        return
-    _follow_forks()
-    argv = b"".join(os.fsencode(argument) + b"\0" for argument in sys.orig_argv)
-    limit = memory_limit() or 0
-    _memprobe._record(os.fsencode(path), interval, argv, limit)
-    _directory, _keep = path, wanted
-    atexit.register(_memprobe._stop_recording)
-    _remove_old()
+    global _configured
+    # What a link leads to later doesn't matter.
+    wanted = os.fsencode(os.path.realpath(checked_path(directory, "directory")))
+    seconds = checked_seconds(interval, "interval")
+    bound = _checked_keep(keep)
+    recorded = _start_recorder(wanted, seconds, bound, _UNLESS_OBSERVED)
+    if recorded != wanted:
+        raise RuntimeError(
+            f"this process is recorded into {os.fsdecode(recorded)!r}, so not into "
+            f"{os.fsdecode(wanted)!r}"
+        )
+    _configured = seconds, bound
+    _follow_process()
 
 
 def stop_recording() -> None:
-    """Stop the recorder and its sampler, and mark the file as that of a clean exit.
+    """Stop the recorder: this process and its descendants are left to themselves.
 
-    The samples stay in the ring too. The end of the interpreter does the same. Does
-    nothing if nothing is recorded.
+    Raises OSError if something can't be written as it is called, since when the disk
+    is full, for example, or if the observer doesn't answer within a tenth of a second.
+    Does nothing if this process isn't recorded, or not by an observer of its own.
     """
-    if _sampler.recorded_throughout:
-        return
     _memprobe._stop_recording()
-    atexit.unregister(_memprobe._stop_recording)
 
 
-def record_throughout(directory: str, interval: float) -> None:
-    """Start the recorder of `memprobe run --record`, which the program can't stop."""
-    record(directory, interval)
-    _sampler.recorded_throughout = True
+class Observer:
+    """An observer that this process has started for others.
 
-
-def record_what_it_starts(directory: str, interval: float) -> None:
-    """Let Python programs that this process starts be recorded too.
-
-    _startup/sitecustomize.py does that, if the environment is passed on to them.
+    Its methods wait *seconds* for the answer, and raise OSError: TimeoutError without
+    one, BrokenPipeError once it has ended.
     """
-    startup = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_startup")
-    paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ["MEMPROBE_RECORD"] = os.path.abspath(directory)
-    os.environ["MEMPROBE_RECORD_INTERVAL"] = str(interval)
+
+    def __init__(self, handle: object) -> None:
+        self._handle = handle
+
+    def look(self, seconds: float = 1.0) -> None:
+        """Let it look at all now, and store that."""
+        _memprobe._ask_observer(self._handle, b"look", seconds)
+
+    def ended(self, pid: int, status: int, seconds: float = 1.0) -> None:
+        """Tell how a child ended, by what waitpid() says; before it is reaped."""
+        _memprobe._ask_observer(self._handle, b"ended %d %d" % (pid, status), seconds)
+
+    def keep(self, seconds: float = 1.0) -> None:
+        """Let the files of a temporary folder stay when this process has ended."""
+        _memprobe._ask_observer(self._handle, b"keep", seconds)
+
+    def stop(self, seconds: float = 1.0) -> None:
+        """Let it look at all once more, store that, and end.
+
+        Raises OSError if something can't be written as it is called.
+        """
+        _memprobe._ask_observer(self._handle, b"stop", seconds)
 
 
-def memory_limit() -> "int | None":
-    """Return the least memory limit of this process's cgroups in bytes, or None."""
+def start_observer(
+    directory: int | str | os.PathLike[str],
+    pids: "Iterable[int]",
+    interval: float,
+    *,
+    keep: int | None,
+    pss: bool = False,
+    temporary: bool = False,
+) -> Observer:
+    """Start an observer of these processes, and of all their descendants.
+
+    *directory* is a path or an open descriptor, *keep* as in record(). With *temporary*
+    the observer removes the folder and ends when this process does. Raises OSError.
+    """
+    flags = (_WITH_PSS if pss else 0) | (_TEMPORARY if temporary else 0)
+    bound = _checked_keep(keep)
+    folder = (
+        directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
+    )
     try:
-        with open("/proc/self/cgroup") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return None
-    limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, name = "/sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        folder = root + path.rstrip("/")
-        # Each cgroup above may have a lower limit. In a container the path may be that
-        # of the host: what can't be read is passed over.
-        while len(folder) >= len(root):
-            try:
-                with open(f"{folder}/{name}") as file:
-                    limits.append(int(file.read()))
-            except (OSError, ValueError):
-                pass
-            folder = os.path.dirname(folder)
-    least = min(limits, default=None)
-    # Version 1 says "no limit" by a number near 2**63.
-    return None if least is None or least >= 2**60 else least
+        _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
+        handle = _memprobe._start_observer(
+            _PROGRAM_BYTES, folder, tuple(pids), interval, bound, flags
+        )
+    finally:
+        if folder is not directory:
+            _close(folder)
+    return Observer(handle)
 
 
-def _checked_keep(keep: "SupportsIndex") -> int:
+def _checked_keep(keep: SupportsIndex | None) -> int:
+    return _NO_BOUND if keep is None else min(checked_int(keep, "keep"), _MOST)
+
+
+def _start_recorder(directory: bytes, seconds: float, bound: int, flags: int) -> bytes:
+    """Return the directory that is recorded into afterwards."""
+    folder = _open(directory, _FOLDER_FLAGS)  # which audits itself
     try:
-        wanted = operator.index(keep)
-    except TypeError:
-        raise TypeError(f"keep must be an int, not {keep!r}") from None
-    if wanted < 0:
-        raise ValueError(f"keep must be 0 or more, not {keep!r}")
-    return wanted
+        _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
+        return _memprobe._record(
+            _PROGRAM_BYTES, folder, directory, _own_number(), seconds, bound, flags
+        )
+    finally:
+        _close(folder)
 
 
-def _follow_forks() -> None:
-    """Let forked children be recorded from now on, if their parent is."""
-    global _follows_forks
-    if _follows_forks or not hasattr(os, "register_at_fork"):
+def _own_number() -> int:
+    """Return the number that the list of processes has for this one.
+
+    In another PID namespace than that list's, os.getpid() is somebody else's.
+    """
+    try:
+        return int(_readlink(b"/proc/self"))
+    except (OSError, ValueError):
+        return _getpid()
+
+
+def _follow_process() -> None:
+    """Let a daemon, which leaves the session, be the recorder of its own family."""
+    global _follows_process
+    if _follows_process:
         return
-    from multiprocessing import util
-
-    def after_fork_in_child() -> None:
-        _memprobe._after_fork_in_child()
-        _remove_old()
-
-    def mark_the_end(_: object) -> None:
-        # Children of multiprocessing, and of Celery's billiard, end without atexit.
-        util.Finalize(None, _memprobe._stop_recording, exitpriority=0)
-
-    os.register_at_fork(after_in_child=after_fork_in_child)
-    util.register_after_fork(record, mark_the_end)
-    _follows_forks = True
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+    atexit.register(_memprobe._last_look)  # which may find that nothing is recorded
+    _follows_process = True
 
 
-def _remove_old() -> None:
-    """Remove the oldest files of processes that have ended, as *keep* says."""
-    if _keep is None:
-        return
-    import contextlib
-
-    from memprobe._record import NotARecord, has_ended, names
-
-    ended = []
-    for name in names(_directory):
-        path = os.path.join(_directory, name)
-        # What can't be read, or is no record, isn't ours to remove.
-        with contextlib.suppress(OSError, NotARecord):
-            if has_ended(path):
-                ended.append(path)
-    for path in ended[: max(0, len(ended) - _keep)]:
-        with contextlib.suppress(OSError):  # another recorded process was faster
-            os.unlink(path)
+def _after_fork_in_child() -> None:
+    if _memprobe._left_session():
+        seconds, bound = _configured
+        try:
+            _start_recorder(_memprobe._recorded(), seconds, bound, 0)
+        except OSError:
+            return  # nobody is there to be told; `memprobe show` says since when

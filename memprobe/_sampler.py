@@ -23,15 +23,6 @@ if sys.version_info >= (3, 12) and hasattr(os, "register_at_fork"):
     )
 atexit.register(_memprobe._end)
 
-# Under `memprobe run` there is always a sampler, which the program doesn't know of.
-# What it starts itself takes that one's place, and what it stops gives the place back.
-_interval_throughout: SupportsFloat | SupportsIndex | None = None
-_program_samples = False
-
-# Under `memprobe run --record`, and in what the program starts: what samples or records
-# itself finds it done already.
-recorded_throughout = False
-
 
 def start_sampling(interval: SupportsFloat | SupportsIndex = 0.01) -> None:
     """Start a thread that stores a sample every *interval* seconds, the first at once.
@@ -44,55 +35,17 @@ def start_sampling(interval: SupportsFloat | SupportsIndex = 0.01) -> None:
     it runs with another, TypeError or ValueError for a wrong interval, OSError if no
     thread can be started.
     """
-    global _program_samples
-    if recorded_throughout:
-        return
-    if _interval_throughout is None or _program_samples:
-        _start(interval)
-        return
-    _memprobe._stop_sampling()
-    try:
-        _start(interval)
-        _program_samples = True
-    except BaseException:
-        _start(_interval_throughout)
-        raise
-
-
-def _start(interval: SupportsFloat | SupportsIndex) -> None:
     _memprobe._start_sampling(interval)
 
 
 def stop_sampling() -> None:
     """Stop the sampler, at once however long its interval.
 
-    Does nothing if none runs, or if it is the recorder's. Raises OSError if samples
-    that were due haven't come until now: why the readings fail, or why there is no
-    thread to make them. It is stopped then, too.
+    Does nothing if none runs. Raises OSError if samples that were due haven't come
+    until now: why the readings fail, or why there is no thread to make them. It is
+    stopped then, too.
     """
-    global _program_samples
-    if _interval_throughout is not None and not _program_samples:
-        return
     _memprobe._stop_sampling()
-    _program_samples = False
-    if _interval_throughout is not None:
-        _start(_interval_throughout)
-
-
-def sample_throughout(interval: SupportsFloat | SupportsIndex) -> None:
-    """Start the sampler of `memprobe run`."""
-    global _interval_throughout
-    if recorded_throughout:
-        return
-    _start(interval)
-    _interval_throughout = interval
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget_throughout)
-
-
-def _forget_throughout() -> None:
-    global _interval_throughout, _program_samples
-    _interval_throughout, _program_samples = None, False
 
 
 class sampling:

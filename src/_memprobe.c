@@ -10,9 +10,10 @@
 
 #include "attributes.h"
 #include "breakdown.h"
-#include "file.h"
+#include "contact.h"
 #include "humanize.h"
 #include "probe.h"
+#include "recorder.h"
 #include "system.h"
 
 #include <errno.h>
@@ -468,12 +469,15 @@ PyDoc_STRVAR(
     "numpy.asarray() and tolist() take it as it is. Raises MemoryError if there\n"
     "is no memory for the copy.");
 
-/* A memoryview of what `copy_to` copies into `samples`, which it takes over. */
 static PyObject *
-view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
-        uint64_t (*copy_to)(struct mp_sample *, uint64_t))
+snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     struct module_state *state = PyModule_GetState(module);
+    uint64_t room;
+    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
+    if (samples == NULL) {
+        return NULL;
+    }
     allocfunc allocate = (allocfunc)PyType_GetSlot(state->samples_type, Py_tp_alloc);
     struct samples *copy = (struct samples *)allocate(state->samples_type, 0);
     if (copy == NULL) {
@@ -481,44 +485,13 @@ view_of(PyObject *module, struct mp_sample *samples, uint64_t room,
         return NULL;
     }
     copy->samples = samples;
-    copy->shape[0] = (Py_ssize_t)copy_to(samples, room);
+    copy->shape[0] = (Py_ssize_t)mp_probe_copy(samples, room);
     copy->shape[1] = sizeof *samples / sizeof(int64_t);
     copy->strides[0] = sizeof *samples;
     copy->strides[1] = sizeof(int64_t);
     PyObject *view = PyMemoryView_FromObject((PyObject *)copy);
     Py_DECREF(copy);
     return view;
-}
-
-static PyObject *
-snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t room;
-    struct mp_sample *samples = room_for_samples(UINT64_MAX, &room);
-    return samples == NULL ? NULL : view_of(module, samples, room, mp_probe_copy);
-}
-
-PyDoc_STRVAR(
-    history_doc,
-    "_history($module, /)\n--\n\n"
-    "All samples that are still in memory: (memoryview as of snapshot(), older).\n\n"
-    "Also those that were forgotten and not overwritten yet; older is how many this\n"
-    "process has taken before them. Raises MemoryError as snapshot() does.");
-
-static PyObject *
-history(PyObject *module, PyObject *Py_UNUSED(ignored))
-{
-    uint64_t held, older;
-    mp_probe_held(&held, &older);
-    struct mp_sample *samples = PyMem_Malloc((size_t)held * sizeof *samples);
-    if (samples == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *view = view_of(module, samples, held, mp_probe_copy_held);
-    if (view == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("NK", view, (unsigned long long)older);
 }
 
 PyDoc_STRVAR(
@@ -636,10 +609,6 @@ configure(PyObject *Py_UNUSED(module), PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int error = capacity == Py_None ? 0 : mp_probe_set_capacity(samples);
-    if (error == MP_RECORDING) {
-        return PyErr_Format(PyExc_RuntimeError,
-                            "capacity can't be changed while the recorder runs");
-    }
     if (error != 0) {
         return PyErr_Format(PyExc_MemoryError, "no memory for capacity=%R samples",
                             capacity);
@@ -759,68 +728,265 @@ end(PyObject *module, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+/* The observer */
+
+#define CONTACT_CAPSULE "memprobe observer"
+
+/* What an observer is started with, as the functions below take it from Python. */
+struct start {
+    struct mp_contact_start what;
+    const char *program;
+    PyObject *processes; /* a tuple of ints */
+    PyObject *interval;
+    long long keep;
+    int flags;
+};
+
+/* Makes the program's arguments and calls start_by(). Sets *error to what that returns.
+ * Returns 0, or -1 with an exception. */
+static int
+start_observer_by(struct start *start,
+                  int (*start_by)(void *, const struct mp_contact_start *, char *),
+                  void *argument, int *error, char what[MP_TALK_LINE])
+{
+    int64_t interval_ns;
+    if (parse_seconds(start->interval, "interval", SECONDS_ABOVE_0, &interval_ns) < 0) {
+        return -1;
+    }
+    PyObject *tuple = start->processes;
+    Py_ssize_t count = PyTuple_Size(tuple);
+    if (count < 0) {
+        return -1;
+    }
+    enum { FIRST = 4, BYTES = 24 };
+    char (*numbers)[BYTES] = PyMem_Calloc((size_t)count + FIRST, BYTES);
+    char **arguments = PyMem_Calloc((size_t)count + FIRST + 1, sizeof *arguments);
+    int result = -1;
+    if (numbers == NULL || arguments == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    strcpy(numbers[0], "_observer");
+    snprintf(numbers[1], BYTES, "%lld", (long long)interval_ns);
+    snprintf(numbers[2], BYTES, "%lld", start->keep);
+    snprintf(numbers[3], BYTES, "%d", start->flags);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GetItem(tuple, i);
+        unsigned long pid = item == NULL ? 0 : PyLong_AsUnsignedLong(item);
+        if (PyErr_Occurred()) {
+            goto done;
+        }
+        snprintf(numbers[FIRST + i], BYTES, "%lu", pid);
+    }
+    for (Py_ssize_t i = 0; i < count + FIRST; i++) {
+        arguments[i] = numbers[i];
+    }
+    start->what.program = start->program;
+    start->what.arguments = arguments;
+    start->what.list = -1;
+    Py_BEGIN_ALLOW_THREADS
+    *error = start_by(argument, &start->what, what);
+    Py_END_ALLOW_THREADS
+    result = 0;
+done:
+    PyMem_Free(numbers);
+    PyMem_Free(arguments);
+    return result;
+}
+
+/* Turns an error of the observer's into an exception. Always returns NULL. */
+static PyObject *
+raise_observer_error(int error, const char *what, const char *program)
+{
+    if (error == EPIPE && what[0] == '\0') {
+        PyObject *name = PyUnicode_DecodeFSDefault(program);
+        PyObject *arguments =
+            name == NULL ? NULL
+                         : Py_BuildValue("isN", error,
+                                         "the observer has ended without a word", name);
+        if (arguments != NULL) {
+            PyErr_SetObject(PyExc_OSError, arguments);
+            Py_DECREF(arguments);
+        }
+        return NULL;
+    }
+    return raise_error(error, what[0] != '\0' ? what : program);
+}
+
+static int
+start_contact(void *contact, const struct mp_contact_start *start, char *what)
+{
+    return mp_contact_start(contact, start, what);
+}
+
+static void
+contact_destructor(PyObject *capsule)
+{
+    struct mp_contact *contact = PyCapsule_GetPointer(capsule, CONTACT_CAPSULE);
+    mp_contact_end(contact);
+    PyMem_Free(contact);
+}
+
+PyDoc_STRVAR(
+    start_observer_doc,
+    "_start_observer($module, program, folder, processes, interval, keep,\n"
+    "                flags, /)\n--\n\n"
+    "Start an observer of these processes; return what _ask_observer() takes.");
+
+static PyObject *
+start_observer(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct start start = {.flags = 0};
+    char what[MP_TALK_LINE];
+    int error = 0;
+    if (!PyArg_ParseTuple(args, "yiO!OLi:_start_observer", &start.program,
+                          &start.what.folder, &PyTuple_Type, &start.processes,
+                          &start.interval, &start.keep, &start.flags)) {
+        return NULL;
+    }
+    struct mp_contact *contact = PyMem_Calloc(1, sizeof *contact);
+    if (contact == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(contact, CONTACT_CAPSULE, contact_destructor);
+    if (capsule == NULL) {
+        PyMem_Free(contact);
+        return NULL;
+    }
+    if (start_observer_by(&start, start_contact, contact, &error, what) < 0) {
+        Py_DECREF(capsule);
+        return NULL;
+    }
+    if (error != 0) {
+        Py_DECREF(capsule);
+        return raise_observer_error(error, what, start.program);
+    }
+    return capsule;
+}
+
+PyDoc_STRVAR(ask_observer_doc,
+             "_ask_observer($module, observer, request, seconds, /)\n--\n\n"
+             "Send a request, and wait so long for the answer.");
+
+static PyObject *
+ask_observer(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *capsule, *seconds;
+    const char *request;
+    int64_t wait_ns;
+    char what[MP_TALK_LINE];
+    int error;
+    if (!PyArg_ParseTuple(args, "OyO:_ask_observer", &capsule, &request, &seconds) ||
+        parse_seconds(seconds, "seconds", SECONDS_FROM_0, &wait_ns) < 0) {
+        return NULL;
+    }
+    struct mp_contact *contact = PyCapsule_GetPointer(capsule, CONTACT_CAPSULE);
+    if (contact == NULL) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    error = mp_contact_ask(contact, request, wait_ns, what);
+    Py_END_ALLOW_THREADS
+    if (error != 0) {
+        return raise_observer_error(error, what, "the observer");
+    }
+    Py_RETURN_NONE;
+}
+
 /* The recorder */
 
-PyDoc_STRVAR(record_doc,
-             "_record($module, directory, interval, argv, memory_limit, /)\n--\n\n"
-             "Move the ring into a new file in the directory; return its path.");
+static int
+start_recorder(void *folder, const struct mp_contact_start *start, char *what)
+{
+    return mp_recorder_start(start, folder, what);
+}
+
+PyDoc_STRVAR(
+    record_doc,
+    "_record($module, program, folder, path, process, interval, keep, flags,\n"
+    "        /)\n--\n\n"
+    "Start recording into the folder, if this process isn't recorded there.\n\n"
+    "Returns the path of the folder that is recorded into.");
 
 static PyObject *
 record(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    struct mp_recording what = {0};
-    char path[MP_LONGEST_PATH] = "";
-    const char *directory, *argv;
-    Py_ssize_t argv_length;
-    PyObject *interval;
-    unsigned long long memory_limit;
-    if (!PyArg_ParseTuple(args, "yOy#K:_record", &directory, &interval, &argv,
-                          &argv_length, &memory_limit) ||
-        parse_seconds(interval, "interval", SECONDS_ABOVE_0, &what.interval_ns) < 0) {
+    struct start start = {.flags = 0};
+    char what[MP_TALK_LINE] = "";
+    char folder[MP_RECORDER_PATH];
+    const char *path;
+    PyObject *process;
+    int error = 0;
+    if (!PyArg_ParseTuple(args, "yiyOOLi:_record", &start.program, &start.what.folder,
+                          &path, &process, &start.interval, &start.keep,
+                          &start.flags)) {
         return NULL;
     }
-    if (strlen(directory) >= sizeof what.directory) {
-        return raise_error(MP_PATH_TOO_LONG, directory);
+    start.processes = PyTuple_Pack(1, process);
+    if (start.processes == NULL) {
+        return NULL;
     }
-    strcpy(what.directory, directory);
-    what.memory_limit = memory_limit;
-    what.argv_bytes = (size_t)argv_length;
-    if (what.argv_bytes > sizeof what.argv) {
-        what.argv_bytes = sizeof what.argv;
+    int result = start_observer_by(&start, start_recorder, (void *)path, &error, what);
+    Py_DECREF(start.processes);
+    if (result < 0) {
+        return NULL;
     }
-    memcpy(what.argv, argv, what.argv_bytes);
-    int error = mp_probe_record(&what, path);
-    if (error == MP_RECORDING) {
-        return PyErr_Format(PyExc_RuntimeError, "the recorder runs already");
+    if (error != 0 && error != MP_RECORDING) {
+        return raise_observer_error(error, what, start.program);
     }
-    if (error != 0) {
-        return raise_error(error, path);
-    }
-    return PyBytes_FromString(path);
+    mp_recorder_folder(folder);
+    return PyBytes_FromString(folder);
 }
 
-PyDoc_STRVAR(stop_recording_doc,
-             "_stop_recording($module, /)\n--\n\n"
-             "Stop the recorder, and mark its file as that of a clean exit.");
+PyDoc_STRVAR(recorded_doc,
+             "_recorded($module, /)\n--\n\n"
+             "The path of the folder that is recorded into; b'' if there is none.");
+
+static PyObject *
+recorded(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    char folder[MP_RECORDER_PATH];
+    mp_recorder_folder(folder);
+    return PyBytes_FromString(folder);
+}
+
+PyDoc_STRVAR(stop_recording_doc, "_stop_recording($module, /)\n--\n\n"
+                                 "Stop the recorder; raise what it couldn't do.");
 
 static PyObject *
 stop_recording(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    int error = mp_probe_stop_recording();
+    char what[MP_TALK_LINE];
+    int error;
+    Py_BEGIN_ALLOW_THREADS
+    error = mp_recorder_stop(what);
+    Py_END_ALLOW_THREADS
     if (error != 0) {
-        return raise_error(error, NULL);
+        return raise_observer_error(error, what, "the observer");
     }
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(after_fork_child_doc, "_after_fork_in_child($module, /)\n--\n\n"
-                                   "Record the child, if its parent was recorded.");
+PyDoc_STRVAR(last_look_doc, "_last_look($module, /)\n--\n\n"
+                            "Let the recorder look before the process ends.");
 
 static PyObject *
-after_fork_in_child(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+last_look(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    mp_probe_record_child();
+    Py_BEGIN_ALLOW_THREADS
+    mp_recorder_look();
+    Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(left_session_doc,
+             "_left_session($module, /)\n--\n\n"
+             "Whether this process has left the session of the one that is recorded.");
+
+static PyObject *
+left_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(mp_recorder_left_session());
 }
 
 /* Measured blocks */
@@ -1053,7 +1219,6 @@ static PyMethodDef methods[] = {
     {"configure", METHOD(configure), METH_VARARGS | METH_KEYWORDS, configure_doc},
     {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
     {"clear", clear, METH_NOARGS, clear_doc},
-    {"_history", history, METH_NOARGS, history_doc},
     {"_spread", spread, METH_O, spread_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},
@@ -1063,9 +1228,13 @@ static PyMethodDef methods[] = {
     {"_after_fork", after_fork, METH_NOARGS, after_fork_doc},
     {"_after_fork_later", after_fork_later, METH_NOARGS, after_fork_later_doc},
     {"_end", end, METH_NOARGS, end_doc},
+    {"_start_observer", start_observer, METH_VARARGS, start_observer_doc},
+    {"_ask_observer", ask_observer, METH_VARARGS, ask_observer_doc},
     {"_record", record, METH_VARARGS, record_doc},
+    {"_recorded", recorded, METH_NOARGS, recorded_doc},
     {"_stop_recording", stop_recording, METH_NOARGS, stop_recording_doc},
-    {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, after_fork_child_doc},
+    {"_last_look", last_look, METH_NOARGS, last_look_doc},
+    {"_left_session", left_session, METH_NOARGS, left_session_doc},
     {"_enter", enter, METH_O, enter_doc},
     {"_leave", leave, METH_O, leave_doc},
     {"_breakdown", breakdown, METH_O, breakdown_doc},

@@ -6,14 +6,15 @@
 
 #if defined(_WIN32)
 #    include "windows/breakdown.c"
-#    include "windows/file.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
-#    include "posix/file.c"
+#    include "macos/spawn.c"
+#    include "posix/contact.c"
+#    include "posix/line.c"
 #else
 #    include "lines.c"
 #    include "linux/allocators.c"
@@ -21,8 +22,10 @@
 #    include "linux/mappings.c"
 #    include "linux/os.c"
 #    include "linux/rss.c"
+#    include "linux/spawn.c"
 #    include "malloc_text.c"
-#    include "posix/file.c"
+#    include "posix/contact.c"
+#    include "posix/line.c"
 #    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"
@@ -34,7 +37,7 @@
 #include "probe_blocks.c"
 #include "probe_sampling.c"
 #include "probe_state.c"
-#include "record.c"
+#include "recorder.c"
 #include "ring.c"
 #include "sampler.c"
 

@@ -120,9 +120,6 @@ push(struct mp_state *state, int64_t ns, int64_t min_interval_ns, uint64_t bytes
         }
     }
     mp_ring_push(&state->ring, ns, bytes);
-    if (state->record != NULL) {
-        mp_record_publish(state->record, &state->ring);
-    }
     if (min_interval_ns != 0) {
         throttle(state, ns, min_interval_ns);
     }
@@ -310,11 +307,6 @@ mp_probe_set_capacity(uint64_t capacity)
         return MP_NO_MEMORY;
     }
     mp_lock_acquire(&state->lock);
-    if (state->record != NULL) {
-        mp_lock_release(&state->lock);
-        mp_pages_unmap(slots, size);
-        return MP_RECORDING;
-    }
     struct mp_sample *old_slots = state->ring.slots;
     size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
     mp_ring_move(&state->ring, slots, capacity);
@@ -339,39 +331,17 @@ mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *totals
     mp_lock_release(&state->lock);
 }
 
-static uint64_t
-copy(struct mp_sample *to, uint64_t room, bool forgotten)
+uint64_t
+mp_probe_copy(struct mp_sample *to, uint64_t room)
 {
     struct mp_state *state = mp_state_certain();
     mp_lock_acquire(&state->lock);
     const struct mp_ring *ring = &state->ring;
-    uint64_t there = ring->taken - (forgotten ? mp_ring_held(ring) : ring->oldest);
+    uint64_t there = mp_ring_stored(ring);
     uint64_t count = there < room ? there : room;
     mp_ring_copy(ring, ring->taken - count, count, to);
     mp_lock_release(&state->lock);
     return count;
-}
-
-uint64_t
-mp_probe_copy(struct mp_sample *to, uint64_t room)
-{
-    return copy(to, room, false);
-}
-
-void
-mp_probe_held(uint64_t *held, uint64_t *older)
-{
-    struct mp_state *state = mp_state_certain();
-    mp_lock_acquire(&state->lock);
-    *older = mp_ring_held(&state->ring);
-    *held = state->ring.taken - *older;
-    mp_lock_release(&state->lock);
-}
-
-uint64_t
-mp_probe_copy_held(struct mp_sample *to, uint64_t room)
-{
-    return copy(to, room, true);
 }
 
 struct mp_spread

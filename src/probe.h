@@ -5,7 +5,6 @@
 #define MP_PROBE_H
 
 #include "blocks.h"
-#include "record.h"
 #include "ring.h"
 
 #include <stdbool.h>
@@ -14,11 +13,8 @@
 /* Errors besides errnos. */
 #define MP_NO_MEMORY (-1) /* the ring couldn't be allocated */
 #define MP_SAMPLING (-2)  /* the sampler runs with another interval */
-#define MP_RECORDING (-3) /* not while the recorder runs */
 #define MP_NOT_TOLD (-4)  /* this system doesn't tell */
 #define MP_NO_ANSWER (-5) /* the sampler's thread is frozen */
-
-#define MP_LONGEST_PATH 4096
 
 /* What mp_probe_leave returns, in bytes and nanoseconds. */
 struct mp_measured {
@@ -58,13 +54,13 @@ int mp_probe_sample_throttled(uint64_t *bytes);
  * what this returned before. Returns as mp_probe_rss does. */
 int mp_probe_peak(uint64_t *bytes);
 
-/* Is RSS above the limit now, and was it in each sample of the last so many nanoseconds,
- * forgotten ones included? Not if the samples don't reach back that far. Returns as
- * mp_probe_rss does. */
+/* Is RSS above the limit now, and was it in each sample of the last so many
+ * nanoseconds, forgotten ones included? Not if the samples don't reach back that far.
+ * Returns as mp_probe_rss does. */
 int mp_probe_above(uint64_t limit, int64_t within_ns, bool *above);
 
-/* Changes the number of samples that the ring keeps. capacity > 0. Returns 0,
- * MP_NO_MEMORY or MP_RECORDING; then the ring is as it was. */
+/* Changes the number of samples that the ring keeps. capacity > 0. Returns 0, or
+ * MP_NO_MEMORY; then the ring is as it was. */
 int mp_probe_set_capacity(uint64_t capacity);
 
 /* Changes the interval of mp_probe_sample_throttled; 0 is none. */
@@ -75,14 +71,6 @@ void mp_probe_stats(uint64_t *stored, uint64_t *overwritten, struct mp_totals *t
 
 /* Copies the newest stored samples, at most `room`, oldest first. Returns how many. */
 uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
-
-/* How many samples the ring's slots hold, also those that are forgotten, and how many
- * older ones this process has taken. */
-void mp_probe_held(uint64_t *held, uint64_t *older);
-
-/* Copies the newest samples that are held, at most `room`, oldest first. Returns how
- * many. */
-uint64_t mp_probe_copy_held(struct mp_sample *to, uint64_t room);
 
 /* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
  * them; if room is 1, the newest. If more are wanted than there is room for, that is
@@ -97,7 +85,7 @@ void mp_probe_forget(uint64_t number);
  * its interval then. */
 int mp_probe_start_sampling(int64_t interval_ns, int64_t *running_ns);
 
-/* Stops it; does nothing if none runs, or if it is the recorder's. Returns 0, or why
+/* Stops it; does nothing if none runs. Returns 0, or why
  * samples that were due haven't come until now: an error of a reading or of
  * mp_thread_start, or MP_NO_ANSWER; *source is what should have brought them. */
 int mp_probe_stop_sampling(const char **source);
@@ -105,47 +93,24 @@ int mp_probe_stop_sampling(const char **source);
 /* For error messages: where no thread could be had. */
 extern const char mp_probe_thread_source[];
 
-/* Before and after a fork, in the parent: a thread more, and Python would warn. Where no
- * thread could be had again, or Python warns anyway, it stays. */
+/* Before and after a fork, in the parent: a thread more, and Python would warn. Where
+ * no thread could be had again, or Python warns anyway, it stays. */
 void mp_probe_pause_thread(void);
 void mp_probe_resume_thread(void);
 
-/* The first half of resuming, where the second, that function, comes a moment later; or,
- * if it doesn't, a call that has the time for it. */
+/* The first half of resuming, where the second, that function, comes a moment later;
+ * or, if it doesn't, a call that has the time for it. */
 void mp_probe_allow_thread(void);
 
-/* What to record, which forked children inherit. */
-struct mp_recording {
-    int64_t interval_ns;
-    uint64_t memory_limit;
-    char directory[MP_LONGEST_PATH];
-    char argv[MP_RECORD_ARGV_BYTES];
-    size_t argv_bytes;
-};
-
-/* Moves the ring into a new file, whose path it writes to `path`, and starts the
- * sampler, anew if it runs. Returns 0, MP_RECORDING, MP_NO_MEMORY, or an error of
- * mp_file_create or mp_thread_start; then nothing is recorded. */
-int mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH]);
-
-/* In a forked child: begins to record it too, if its parent was recorded. The file is
- * created by the sampler after an interval, so that a child that runs another program
- * or ends before leaves none. */
-void mp_probe_record_child(void);
-
-/* Stops the sampler, marks the file as ended, and moves the ring back into memory. Does
- * nothing if nothing is recorded. Returns 0, or MP_NO_MEMORY if the ring stays in the
- * file. */
-int mp_probe_stop_recording(void);
-
 /* Enters a block, which stays where it is until mp_probe_leave or mp_probe_abandon. On
- * failure nothing has begun, and *source is what should have done it. Returns 0, an error
- * of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL. */
+ * failure nothing has begun, and *source is what should have done it. Returns 0, an
+ * error of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL.
+ */
 int mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
                    const char **source);
 
-/* Leaves a block, also on failure. In a forked child one that was entered before the fork
- * begins at the fork. Returns 0 or an error of a reading; *source is as above. */
+/* Leaves a block, also on failure. In a forked child one that was entered before the
+ * fork begins at the fork. Returns 0 or an error of a reading; *source is as above. */
 int mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
                    const char **source);
 

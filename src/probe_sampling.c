@@ -1,116 +1,24 @@
-#include "file.h"
 #include "probe.h"
 #include "probe_state.h"
-#include "record.h"
 #include "sampler.h"
 #include "system.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <string.h>
-
-/* What was configured, which a child inherits. */
-static atomic_bool recording_configured;
-static struct mp_recording configured_recording;
-
-/* Creates the file and moves the ring into it. With record_control. */
-static int
-begin_recording(struct mp_state *state)
-{
-    const struct mp_recording *what = &configured_recording;
-    uint64_t capacity = atomic_load(&mp_configured_capacity);
-    if (capacity > (SIZE_MAX - MP_RECORD_HEADER_BYTES) / sizeof(struct mp_sample)) {
-        return MP_NO_MEMORY;
-    }
-    struct mp_record_origin origin = {
-        .pid = (uint32_t)mp_process_id(),
-        .wall_ns = mp_wall_clock_ns(),
-        .monotonic_ns = mp_clock_ns(),
-        .interval_ns = what->interval_ns,
-        .memory_limit = what->memory_limit,
-        .argv = what->argv,
-        .argv_bytes = what->argv_bytes,
-    };
-    int length = snprintf(state->record_path, sizeof state->record_path,
-                          "%s/%" PRIu64 "-%" PRId64 ".memprobe", what->directory,
-                          origin.pid, origin.wall_ns / 1000);
-    if (length < 0 || (size_t)length >= sizeof state->record_path) {
-        return MP_PATH_TOO_LONG;
-    }
-    struct mp_file file = {0};
-    size_t size = MP_RECORD_HEADER_BYTES + (size_t)capacity * sizeof(struct mp_sample);
-    int error = mp_file_create(&file, state->record_path, size);
-    if (error != 0) {
-        return error;
-    }
-    mp_lock_acquire(&state->lock);
-    struct mp_file old_file = state->file; /* one that couldn't be left */
-    struct mp_sample *old_slots = state->ring.slots;
-    size_t old_size = (size_t)state->ring.capacity * sizeof *old_slots;
-    void *slots = (char *)file.pages + MP_RECORD_HEADER_BYTES;
-    mp_ring_move(&state->ring, slots, capacity);
-    mp_state_note_slots(NULL, 0);
-    state->file = file;
-    state->record = file.pages;
-    mp_record_begin(state->record, &origin, &state->ring);
-    mp_lock_release(&state->lock);
-    if (old_file.pages != NULL) {
-        mp_file_close(&old_file);
-    } else if (old_slots != NULL) {
-        mp_pages_unmap(old_slots, old_size);
-    }
-    return 0;
-}
 
 const char mp_probe_thread_source[] = "the sampler's thread";
-
-/* What the thread has on its stack, all of it: it allocates nothing, which would give it
- * a heap of its own, 64 MiB of address space. */
-struct own {
-    struct mp_rss_reader reader; /* in its own table of descriptors */
-    struct mp_file_hold hold;
-    bool taken; /* it has taken a sample before */
-};
-
-/* What the recorder does after each sample, in the thread. */
-static void
-keep_recording(struct mp_state *state, struct own *own)
-{
-    if (state->record == NULL && own->taken) {
-        /* A forked child, an interval after its fork. */
-        mp_lock_acquire(&state->record_control);
-        if (state->record == NULL) {
-            (void)begin_recording(state);
-        }
-        mp_lock_release(&state->record_control);
-    }
-    own->taken = true;
-    if (state->record == NULL) {
-        return;
-    }
-    if (!state->file.held) {
-        mp_file_hold(&own->hold, state->record_path);
-    }
-    uint64_t mark;
-    if (mp_rss_read_mark(&own->reader, &mark) == 0 &&
-        mark > atomic_load(&state->record->peak)) {
-        atomic_store(&state->record->peak, mark);
-    }
-}
 
 /* One reading, for all that is due. What fails is tried again when the next is due. No
  * system call is made with the lock: a frozen thread must not hold it. */
 static void
-take_reading(struct mp_state *state, struct own *own)
+take_reading(struct mp_state *state, struct mp_rss_reader *reader)
 {
     uint64_t bytes;
     int64_t ns;
-    int error = mp_state_read(&own->reader, &bytes, NULL, &ns);
-    uint64_t confirmed = mp_rss_confirm(&own->reader);
+    int error = mp_state_read(reader, &bytes, NULL, &ns);
+    uint64_t confirmed = mp_rss_confirm(reader);
     int64_t now_ns = mp_clock_ns();
     if (error == 0 && ns < 0) {
         error = (int)-ns;
@@ -123,17 +31,16 @@ take_reading(struct mp_state *state, struct own *own)
         state->silence = error != 0 ? error : mp_state_store(state, ns, bytes);
     }
     mp_lock_release(&state->lock);
-    if (sample && atomic_load(&recording_configured)) {
-        keep_recording(state, own);
-    }
 }
 
+/* All that it has is on its stack: it allocates nothing, which would give it a heap of
+ * its own, 64 MiB of address space. */
 static void
 run(void *argument)
 {
     struct mp_state *state = argument;
-    struct own own = {.taken = false};
-    mp_rss_take_along(&own.reader, &mp_state_reader);
+    struct mp_rss_reader reader = {.file = 0}; /* of its own table of descriptors */
+    bool own_table = mp_rss_take_along(&reader, &mp_state_reader);
     for (;;) {
         uint32_t calls = mp_thread_calls(&state->thread);
         int64_t now_ns = mp_clock_ns();
@@ -153,11 +60,12 @@ run(void *argument)
         if (next_ns > now_ns) {
             mp_thread_wait(&state->thread, calls, next_ns);
         } else {
-            take_reading(state, &own);
+            take_reading(state, &reader);
         }
     }
-    mp_file_release(&own.hold);
-    mp_rss_close(&own.reader);
+    if (!own_table) {
+        mp_rss_close(&reader);
+    }
 }
 
 /* With `control`. */
@@ -165,8 +73,8 @@ static int
 run_thread(struct mp_state *state)
 {
     mp_lock_acquire(&state->lock);
-    bool start = mp_sampler_is_needed(&state->sampler) && !state->thread_runs &&
-                 !state->paused;
+    bool start =
+        mp_sampler_is_needed(&state->sampler) && !state->thread_runs && !state->paused;
     if (start) {
         state->thread_runs = true;
     }
@@ -289,9 +197,6 @@ int
 mp_probe_stop_sampling(const char **source)
 {
     struct mp_state *state = mp_state_certain();
-    if (atomic_load(&recording_configured)) {
-        return 0;
-    }
     mp_lock_acquire(&state->control);
     int silence = end_sampling(state, source);
     mp_lock_release(&state->control);
@@ -347,75 +252,4 @@ mp_probe_resume_thread(void)
     struct mp_state *state = mp_state_certain();
     allow_thread(state);
     (void)mp_state_run_thread(state); /* mp_probe_stop_sampling says why not */
-}
-
-int
-mp_probe_record(const struct mp_recording *what, char path[MP_LONGEST_PATH])
-{
-    struct mp_state *state = mp_state_certain();
-    mp_lock_acquire(&state->control);
-    int64_t interval_ns = state->sampler.interval_ns;
-    int error = MP_RECORDING;
-    if (!atomic_load(&recording_configured)) {
-        const char *source;
-        (void)end_sampling(state, &source);
-        mp_lock_acquire(&state->record_control);
-        configured_recording = *what;
-        error = begin_recording(state);
-        memcpy(path, state->record_path, MP_LONGEST_PATH);
-        mp_lock_release(&state->record_control);
-        atomic_store(&recording_configured, error == 0);
-        int64_t unwanted;
-        if (error == 0) {
-            error = begin_sampling(state, what->interval_ns, &unwanted);
-        } else if (interval_ns != 0) {
-            (void)begin_sampling(state, interval_ns, &unwanted);
-        }
-    }
-    mp_lock_release(&state->control);
-    if (error != 0 && error != MP_RECORDING) {
-        (void)mp_probe_stop_recording();
-    }
-    return error;
-}
-
-void
-mp_probe_record_child(void)
-{
-    int64_t unwanted;
-    if (atomic_load(&recording_configured)) {
-        (void)mp_probe_start_sampling(configured_recording.interval_ns, &unwanted);
-    }
-}
-
-int
-mp_probe_stop_recording(void)
-{
-    struct mp_state *state = mp_state_ready();
-    if (!atomic_exchange(&recording_configured, false)) {
-        return 0;
-    }
-    const char *source;
-    (void)mp_probe_stop_sampling(&source);
-    mp_lock_acquire(&state->record_control);
-    int error = 0;
-    if (state->record != NULL) {
-        size_t size = (size_t)state->ring.capacity * sizeof(struct mp_sample);
-        struct mp_sample *slots = mp_pages_map(size);
-        mp_lock_acquire(&state->lock);
-        atomic_store(&state->record->ended, 1);
-        if (slots == NULL) {
-            error = MP_NO_MEMORY;
-        } else {
-            mp_ring_move(&state->ring, slots, state->ring.capacity);
-            mp_state_note_slots(slots, state->ring.capacity);
-            state->record = NULL;
-        }
-        mp_lock_release(&state->lock);
-        if (error == 0) {
-            mp_file_close(&state->file);
-        }
-    }
-    mp_lock_release(&state->record_control);
-    return error;
 }

@@ -11,19 +11,19 @@ read_digits(const char *at, unsigned base, uint64_t *number)
     uint64_t value = 0;
     const char *digits = at;
     for (;; at++) {
-        unsigned digit = 16;
+        unsigned figure = 16;
         if (*at >= '0' && *at <= '9') {
-            digit = (unsigned)(*at - '0');
+            figure = (unsigned)(*at - '0');
         } else if (*at >= 'a' && *at <= 'f') {
-            digit = (unsigned)(*at - 'a') + 10;
+            figure = (unsigned)(*at - 'a') + 10;
         }
-        if (digit >= base) {
+        if (figure >= base) {
             break;
         }
-        if (value > (UINT64_MAX - digit) / base) {
+        if (value > (UINT64_MAX - figure) / base) {
             return NULL;
         }
-        value = value * base + digit;
+        value = value * base + figure;
     }
     *number = value;
     return at == digits ? NULL : at;

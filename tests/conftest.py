@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import shutil
 import signal
@@ -139,6 +140,16 @@ def core_files():
     others = {"_memprobe", "extension", "observer"}
     files = [file for file in SOURCE.glob("*.c") if file.stem not in others]
     return sorted([*files, *(file for at in folders for file in at.glob("*.c"))])
+
+
+@pytest.fixture(scope="session")
+def record_files():
+    """The module that makes files as the observer writes them, of given samples."""
+    path = CHECKOUT / "tests" / "observer" / "record_files.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

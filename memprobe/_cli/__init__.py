@@ -1,17 +1,13 @@
 """The command line: ``memprobe``, also as ``python -m memprobe``."""
 
-import argparse
-import math
-import os
 import sys
+
+from memprobe._cli.options import check_outputs, interval, picture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
-RUN_USAGE = """
-  memprobe run [options] script.py args...
-  memprobe run [options] -m module args..."""
+    import argparse
+    from collections.abc import Callable
 
 SHOW_DESCRIPTION = """
 Shows what the recorder has written, of living processes and of those that have ended:
@@ -19,197 +15,117 @@ of several files or a folder a table, one process a line, the largest first; of 
 a chart, samples and figures.
 """
 
-RUN_DESCRIPTION = """
-Runs a Python program as python itself would, and samples its RSS meanwhile. When it has
-ended, the samples, the peak and a chart go to standard error; the exit status is the
-program's. Options stand before the program: what follows it is the program's own.
-"""
-
 
 def main() -> None:
+    if sys.argv[1:2] == ["run"]:
+        # Before all that it doesn't need: the program is to start at once.
+        from memprobe._cli import run
+
+        run.main(sys.argv[2:])
+    if sys.argv[1:2] == ["watch"]:
+        from memprobe._cli import watch
+
+        watch.main(sys.argv[2:])
+        return
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="memprobe",
         description="How much memory a Python program holds (RSS), now and over time.",
     )
     commands = parser.add_subparsers(title="commands", metavar="command", required=True)
-    run = commands.add_parser(
-        "run",
-        help="run a program, then show its RSS over time",
-        usage=RUN_USAGE,
-        description=RUN_DESCRIPTION,
-        allow_abbrev=False,
-    )
-    run.add_argument(
-        "--interval",
-        type=_interval,
-        metavar="S",
-        help="seconds between two samples (0.01; with --record 1)",
-    )
-    run.add_argument(
-        "--samples",
-        type=_count,
-        default=10,
-        metavar="N",
-        help="how many samples to print (10)",
-    )
-    run.add_argument("--csv", metavar="FILE", help="write all samples as CSV")
-    run.add_argument(
-        "--plot",
-        type=_picture,
-        metavar="FILE",
-        help="draw a picture, .png or .svg (needs matplotlib)",
-    )
-    run.add_argument(
-        "--record",
-        metavar="DIR",
-        help="also record into this folder, with all Python programs that it starts",
-    )
-    run.add_argument("-m", dest="module", action="store_true", help="run a module")
-    run.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    run.set_defaults(command=_run, parser=run)
+    commands.add_parser("run", help="run a program, then show its RSS over time")
+    commands.add_parser("watch", help="watch what runs already")
     show = commands.add_parser(
         "show",
         help="show what the recorder has written",
         description=SHOW_DESCRIPTION,
         allow_abbrev=False,
     )
-    show.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
-    show.add_argument("--csv", metavar="FILE", help="write all samples as CSV")
-    show.add_argument(
-        "--plot",
-        type=_picture,
-        metavar="FILE",
-        help="draw all in one picture, .png or .svg (needs matplotlib)",
-    )
-    output = show.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print JSON instead")
-    output.add_argument(
-        "--follow", action="store_true", help="show it anew every second, until Ctrl-C"
-    )
+    add_show_options(show)
     show.set_defaults(command=_show, parser=show)
     options = parser.parse_args()
     options.command(options)
 
 
-def _show(options: argparse.Namespace) -> None:
-    if options.follow and (options.csv or options.plot):
-        options.parser.error("--follow goes with neither --csv nor --plot")
-    _check_output_files(options)
-
-    from memprobe._cli.show import follow, show
-
-    try:
-        if options.follow:
-            follow(options.paths)
-        sound = show(
-            options.paths, csv=options.csv, plot=options.plot, as_json=options.json
-        )
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read this has seen enough. Nothing is to be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(0 if sound else 1)
-
-
-def _run(options: argparse.Namespace) -> None:
-    program = options.program
-    if program[:1] == ["--"] and not options.module:
-        del program[0]
-    if not program:
-        options.parser.error(f"no {'module' if options.module else 'script'} to run")
-    _check_output_files(options)
-
-    # All that is needed after the program is imported before it: there may be modules
-    # of the same names beside the program.
-    from memprobe._cli.report import Report
-    from memprobe._cli.run import run
-    from memprobe._recorder import record_throughout, record_what_it_starts
-    from memprobe._sampler import sample_throughout
-
-    interval = options.interval
-    if interval is None:
-        interval = 0.01 if options.record is None else 1.0
-
-    report = Report(
-        title=f"-m {program[0]}" if options.module else program[0],
-        samples=options.samples,
-        csv=options.csv,
-        plot=options.plot,
+def add_show_options(parser: "argparse.ArgumentParser") -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
+    parser.add_argument(
+        "--running", action="store_true", help="only what hasn't surely ended"
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="of the table: by a column")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write all samples as CSV, to - instead of a table",
+    )
+    parser.add_argument(
+        "--plot",
+        type=_type(picture),
+        metavar="FILE",
+        help="draw all in one picture, .png or .svg (needs matplotlib)",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print JSON instead")
+    output.add_argument(
+        "--openmetrics", action="store_true", help="print metrics instead"
+    )
+    output.add_argument(
+        "--follow", action="store_true", help="show it anew again and again"
+    )
+    parser.add_argument(
+        "--per-process", action="store_true", help="metrics of each that runs"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the metrics to a file")
+    parser.add_argument(
+        "--interval",
+        type=_type(interval),
+        metavar="S",
+        help="with --follow: seconds between two looks (1)",
     )
 
-    def before() -> None:
+
+def _type(check: "Callable[[str], object]") -> "Callable[[str], object]":
+    def convert(text: str) -> object:
+        from argparse import ArgumentTypeError
+
         try:
-            report.start()
-            if options.record is None:
-                sample_throughout(interval)
-            else:
-                record_throughout(options.record, interval)
-                record_what_it_starts(options.record, interval)
-        except OSError as error:
-            report.cancel()
-            _fail(f"cannot sample: {error}")
+            return check(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
 
-    run(program, as_module=options.module, before=before, not_found=report.cancel)
+    return convert
 
 
-def _check_output_files(options: argparse.Namespace) -> None:
-    for option, path in (("--csv", options.csv), ("--plot", options.plot)):
-        if path is not None:
-            _must_be_writable(option, path)
-    if options.plot is not None:
-        _must_be_able_to_plot()
+def _show(options: "argparse.Namespace") -> None:
+    wrong = options.parser.error
+    if options.follow and (options.csv or options.plot):
+        wrong("--follow goes with neither --csv nor --plot")
+    if options.interval is not None and not options.follow:
+        wrong("--interval is for --follow")
+    if (options.per_process or options.output) and not options.openmetrics:
+        wrong("--per-process and --output are for --openmetrics")
+    if options.csv == "-" and (options.json or options.openmetrics):
+        wrong("--csv - is all that standard output gets")
 
+    from memprobe._cli.output import standard_output
+    from memprobe._cli.show import follow, show
+    from memprobe._cli.table import COLUMNS
 
-def _fail(message: str) -> "NoReturn":
-    sys.exit(f"memprobe: {message}")
+    if options.sort is not None and options.sort not in COLUMNS:
+        wrong(f"--sort takes one of {', '.join(COLUMNS)}, not {options.sort!r}")
+    check_outputs(options.csv, options.plot)
 
-
-def _interval(text: str) -> float:
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(
-            f"must be a finite number of seconds, above 0, not {text!r}"
-        )
-    return seconds
-
-
-def _count(text: str) -> int:
-    try:
-        count = int(text)
-    except ValueError:
-        count = -1
-    if count < 0:
-        raise argparse.ArgumentTypeError(f"must be an int, 0 or more, not {text!r}")
-    return count
-
-
-def _picture(path: str) -> str:
-    if not path.lower().endswith((".png", ".svg")):
-        raise argparse.ArgumentTypeError(f"must end in .png or .svg, not {path!r}")
-    return path
-
-
-def _must_be_writable(option: str, path: str) -> None:
-    """Find out now, not after hours. What the file holds stays until then."""
-    new = not os.path.lexists(path)
-    try:
-        # A pipe is not to be opened twice: its reader would see the end.
-        if new or os.path.isfile(path) or os.path.isdir(path):
-            open(path, "ab").close()
-        if new:
-            os.remove(path)
-    except OSError as error:
-        _fail(f"{option}: cannot write {path!r}: {error.strerror}")
-
-
-def _must_be_able_to_plot() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        _fail("--plot needs matplotlib: pip install 'memprobe-rss[plot]'")
+        if not options.follow:
+            sys.exit(0 if show(options) else 1)
+        with standard_output() as out:
+            follow(
+                options.paths,
+                out,
+                interval=options.interval or 1.0,
+                running=options.running,
+                sort=options.sort,
+            )
+    except KeyboardInterrupt:
+        sys.exit(130)

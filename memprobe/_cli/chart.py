@@ -1,36 +1,50 @@
 """A chart of RSS over time as lines of text."""
 
 import math
-import os
 
-from memprobe._cli.units import size_unit, step, time_unit
+from memprobe._cli.output import BLOCKS
+from memprobe._cli.series import columns, rss_of
+from memprobe._cli.units import size_text, size_unit, step, time_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TextIO
 
-BLOCKS = " ▁▂▃▄▅▆▇█┤│└─┬"
-ASCII = " .:#||+--"
+    from memprobe._cli.series import Sample
+
+ASCII = " .:#||+--v-."
 
 
 def chart(
-    samples: "Sequence[tuple[float, int]]", width: int, *, blocks: bool
+    samples: "Sequence[Sample]",
+    width: int,
+    *,
+    blocks: bool,
+    height: int = 14,
+    peak: "int | None" = None,
+    inner: "Sequence[Sample]" = (),
 ) -> "list[str]":
     """Draw samples, pairs of seconds and bytes, as lines of at most *width* characters.
 
-    A column is as high as the highest sample in it, so that no peak is lost. Without
-    *blocks* it is drawn in ASCII. Returns no lines if there is nothing to draw or no
-    room for it.
+    A column is as high as the highest sample in it, so that no peak is lost. *peak* is
+    what the kernel knows of, which may be higher than all samples: nobody knows when
+    that was. There are at most *height* lines; without *blocks* they are ASCII. There
+    are none if there is nothing to draw or no room for it. *inner* is a part of the
+    samples, of the same time: the rest of each column is drawn lighter.
     """
-    *fills, y_tick, y_axis, corner, x_axis, x_tick = list(BLOCKS if blocks else ASCII)
-    highest = max((rss for _, rss in samples), default=0)
-    if highest == 0:
+    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash, lighter = list(
+        BLOCKS[:-1] if blocks else ASCII
+    )
+    most = height - 3  # rows, less the two of the time axis and one for the mark
+    if not samples or most < 1:
         return []
-    unit_name, unit = size_unit(highest)
-    by = step(highest / unit, 9)
-    ticks = math.ceil(highest / unit / by)
-    rows_per_tick = round(12 / ticks) or 1
+    peak = max(peak or 0, *map(rss_of, samples))
+    if peak == 0:
+        return []
+    unit_name, unit = size_unit(peak)
+    by = step(peak / unit, min(most, 9))
+    ticks = math.ceil(peak / unit / by)
+    rows_per_tick = most // ticks
     rows = ticks * rows_per_tick
 
     labels = {i * rows_per_tick: f"{i * by:g}{unit_name}" for i in range(1, ticks + 1)}
@@ -38,49 +52,55 @@ def chart(
     room = width - margin - 1
     if room < 10:
         return []
-    start, end = samples[0][0], samples[-1][0]
     # In steps of one character's smallest part.
     full = len(fills) - 1
-    heights = [
-        max(1, round(rss / unit / (ticks * by) * rows * full))
-        for rss in columns(samples, room)
-    ]
+    smallest = unit * ticks * by / rows / full
+    heights = [max(1, round(rss / smallest)) for rss in columns(samples, room)]
+    parts = heights
+    if inner:
+        parts = [round(rss / smallest) for rss in columns(inner, room)]
+    highest = max(heights)
+    top = -(-highest // full)
+    known = min(-(-round(peak / smallest) // full), rows)
+    label = f"peak {size_text(peak)}"
     lines = []
-    for row in range(rows, 0, -1):
-        label = labels.get(row, "")
-        bars = (fills[min(max(h - (row - 1) * full, 0), full)] for h in heights)
-        axis = y_tick if label else y_axis
-        lines.append(f"{label:>{margin - 1}} {axis}{''.join(bars)}".rstrip())
-    line, text = _time_axis(start, end, room, x_axis, x_tick)
+    for row in range(max(rows, top + 1), 0, -1):
+        if row == known > top:
+            bars = _dashed(label, room, dash)
+        elif row == top + 1 > known:
+            bars = _marked(label, heights.index(highest), room, mark)
+        else:
+            bars = "".join(
+                lighter
+                if part <= (row - 1) * full < whole
+                else fills[min(max(min(part, whole) - (row - 1) * full, 0), full)]
+                for part, whole in zip(parts, heights, strict=True)
+            )
+        tick = labels.get(row, "")
+        axis = y_tick if tick else y_axis
+        lines.append(f"{tick:>{margin - 1}} {axis}{bars}".rstrip())
+    line, text = _time_axis(samples[0][0], samples[-1][0], room, x_axis, x_tick)
     lines.append(f"{'0':>{margin - 1}} {corner}{line}")
     lines.append(" " * (margin + 1) + text)
     return lines
 
 
-def columns(samples: "Sequence[tuple[float, int]]", count: int) -> "list[int]":
-    """Return the highest RSS in each of *count* equal parts of the time.
+def _marked(label: str, column: int, room: int, mark: str) -> str:
+    """A mark above a column, and its label beside it where there is room."""
+    right = " " * column + f"{mark} {label}"
+    if len(right) <= room:
+        return right
+    return (
+        f"{label} {mark}".rjust(column + 1)
+        if column > len(label)
+        else " " * column + mark
+    )
 
-    Where no sample was taken it is that of the last sample before.
-    """
-    start = samples[0][0]
-    seconds = (samples[-1][0] - start) or 1.0
-    heights = [0] * count
-    for time, rss in samples:
-        column = min(int((time - start) / seconds * count), count - 1)
-        heights[column] = max(heights[column], rss)
-    last = 0
-    at = 0
-    for column, height in enumerate(heights):
-        # The last sample in a column, which may be lower than its highest.
-        if height == 0:
-            heights[column] = last
-            continue
-        while at < len(samples) and (
-            min(int((samples[at][0] - start) / seconds * count), count - 1) <= column
-        ):
-            last = samples[at][1]
-            at += 1
-    return heights
+
+def _dashed(label: str, room: int, dash: str) -> str:
+    """A line for what was reached at some time, with its label."""
+    label = f" {label} between two samples "
+    return label.center(room, dash) if len(label) <= room else dash * room
 
 
 def _time_axis(
@@ -104,18 +124,3 @@ def _time_axis(
         if at > len(text) or not text:
             text = text.ljust(at) + label
         number += 1
-
-
-def terminal(out: "TextIO") -> "tuple[int, bool]":
-    """Return the width of a line there, and whether it may have block characters."""
-    try:
-        columns = os.get_terminal_size(out.fileno()).columns
-    except (AttributeError, OSError, ValueError):
-        return 80, False
-    try:
-        BLOCKS.encode(out.encoding)
-        blocks = True
-    except (LookupError, UnicodeEncodeError):
-        blocks = False
-    # A full line would make some terminals go on to the next.
-    return (columns or 80) - 1, blocks

@@ -1,44 +1,41 @@
-"""RSS over time as CSV."""
+"""RSS over time as CSV, one form everywhere."""
 
 from datetime import datetime, timedelta
+
+from memprobe._cli.series import samples_of
+from memprobe._cli.text import command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TextIO
 
-    from memprobe._record import Record
+    from memprobe._record_file import Record
 
 
-def write_csv(path: str, samples: "Iterable[tuple[float, int]]", start: float) -> None:
-    """Write samples, pairs of seconds and bytes, below a comment with the start.
+def write_csv(records: "Iterable[Record]", out: "TextIO") -> None:
+    """Write all samples of the processes, one process after the other.
 
-    *start* is what time.time() was at 0 seconds. Raises OSError.
+    Seconds are since the date in `started`. What isn't known is empty.
     """
-    with open(path, "w", encoding="ascii", newline="\n") as file:
-        file.write(f"# started {_date(start)}\n")
-        file.write("seconds,rss_bytes\n")
-        file.writelines(f"{seconds:.6f},{rss}\n" for seconds, rss in samples)
+    out.write("pid,command,started,seconds,rss_bytes,shared_bytes\n")
+    for record in records:
+        start = record.started
+        command = command_line(record).replace('"', '""')
+        which = f'{record.pid},"{command}",{iso_date(start) or ""}'
+        for time, rss, shared in samples_of(record):
+            start = time if start is None else start
+            line = f"{which},{time - start:.6f},{rss},"
+            out.write(f"{line}\n" if shared is None else f"{line}{shared}\n")
 
 
-def write_csv_of_processes(path: str, records: "Iterable[Record]") -> None:
-    """Write the samples of recorded processes, one process after the other.
-
-    Seconds are since the first sample of the process, which the column *started* has.
-    Raises OSError.
-    """
-    with open(path, "w", encoding="ascii", newline="\n") as file:
-        file.write("pid,started,seconds,rss_bytes\n")
-        for record in records:
-            if not record.samples:
-                continue
-            start = record.samples[0][0]
-            which = f"{record.pid},{_date(start)}"
-            file.writelines(
-                f"{which},{t - start:.6f},{rss}\n" for t, rss in record.samples
-            )
-
-
-def _date(seconds: float) -> str:
-    # Not time.gmtime(), which refuses what is before 1970 or after 3000 on Windows.
-    date = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+def iso_date(seconds: "float | None") -> "str | None":
+    """Return a date in UTC; None for what no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        # Not time.gmtime(), which refuses some years on Windows.
+        date = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
     return date.isoformat(timespec="microseconds") + "Z"

@@ -1,9 +1,11 @@
 """A picture of RSS over time. It needs matplotlib, which only this module imports."""
 
-import marshal
-import sys
+import os
 import warnings
+from contextlib import suppress
+from importlib.util import find_spec
 
+from memprobe._cli.series import rss_of
 from memprobe._cli.units import duration_text, size_unit, time_unit
 from memprobe._memprobe import humanbytes
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    _Samples = Sequence[tuple[float, int]]
+    from memprobe._cli.series import Sample
 
 INK = "#1f2933"
 FAINT = "#8b95a1"
@@ -41,22 +43,34 @@ STYLE: "dict[Any, object]" = {
     "svg.hashsalt": "memprobe",  # the same data, the same file
 }
 
-PARTS = 300  # of the time, 4 pixels wide in a PNG
 
+class Series:
+    """A line of a picture: samples, one at least, and the peak that the kernel knows.
 
-def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> None:
-    """Draw one or several series into a .png or .svg file.
-
-    A series is a label and its samples, pairs of seconds and bytes, one at least.
-    Raises ImportError without matplotlib, OSError if the file can't be written.
+    That may be higher than all samples: nobody knows when it was.
     """
-    # Not pyplot, which is the program's own.
-    import matplotlib  # type: ignore[import-not-found, unused-ignore]
+
+    def __init__(
+        self, label: str, samples: "Sequence[Sample]", peak: "int | None" = None
+    ) -> None:
+        self.label = label
+        self.samples = samples
+        self.start = samples[0][0]
+        self.high_time, self.high = max(samples, key=rss_of)
+        self.end, self.last = samples[-1]
+        self.peak = max(peak or 0, self.high)
+
+
+def plot(path: str, series: "Sequence[Series]", title: str) -> None:
+    """Draw one or several processes into a .png or .svg file; times are in seconds.
+
+    Raises OSError if the file can't be written, and whatever matplotlib does.
+    """
+    matplotlib = _import_matplotlib()
     from matplotlib.figure import (  # type: ignore[import-not-found, unused-ignore]
         Figure,
     )
 
-    # Not what the user's matplotlibrc says, or the program's.
     with matplotlib.rc_context(), warnings.catch_warnings():
         # The title may have characters that the font doesn't.
         warnings.filterwarnings("ignore", "Glyph ", UserWarning)
@@ -74,29 +88,48 @@ def plot(path: str, series: "Sequence[tuple[str, _Samples]]", title: str) -> Non
             figure.savefig(path, format="png")
 
 
-def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
+def _import_matplotlib() -> "Any":
+    """Import it without what the user has set for it, be that right or wrong."""
+    import logging
+
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
+    spec = find_spec("matplotlib")
+    here = None
+    if spec and spec.origin:
+        # It reads a matplotlibrc in the folder where it is imported, if there is one.
+        with suppress(FileNotFoundError):  # deleted
+            here = os.getcwd()
+        os.chdir(os.path.dirname(spec.origin))
+    try:
+        import matplotlib  # type: ignore[import-not-found, unused-ignore]
+    finally:
+        if here is not None:
+            os.chdir(here)
+    return matplotlib
+
+
+def _draw(axes: "Any", series: "Sequence[Series]") -> None:
     from matplotlib.ticker import (  # type: ignore[import-not-found, unused-ignore]
         MaxNLocator,
     )
 
-    start = min(samples[0][0] for _, samples in series)
-    end = max(samples[-1][0] for _, samples in series)
-    highest = max(rss for _, samples in series for _, rss in samples)
+    start = min(one.start for one in series)
+    end = max(one.end for one in series)
+    peak = max(one.peak for one in series)
     time_name, second = time_unit(end)
-    size_name, byte = size_unit(highest)
+    size_name, byte = size_unit(peak)
 
-    for number, (label, samples) in enumerate(series):
+    for number, one in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
-        points = _thinned(samples, PARTS)
-        times = [seconds / second for seconds, _ in points]
-        sizes = [rss / byte for _, rss in points]
-        peak_time, peak = max(samples, key=_rss)
-        end_time, last = samples[-1]
-        text = f"{label}: peak {humanbytes(peak)}, end {humanbytes(last)}"
+        times = [seconds / second for seconds, _ in one.samples]
+        sizes = [rss / byte for _, rss in one.samples]
+        text = f"{one.label}: peak {humanbytes(one.peak)}, end {humanbytes(one.last)}"
         axes.plot(times, sizes, color=colour, linewidth=1.6, label=text)
         axes.plot(
-            [peak_time / second, end_time / second],
-            [peak / byte, last / byte],
+            [one.high_time / second, one.end / second],
+            [one.high / byte, one.last / byte],
             linestyle="none",
             marker="o",
             markersize=5,
@@ -104,14 +137,16 @@ def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
             clip_on=False,
             zorder=3,
         )
+        if one.peak > one.high:
+            axes.axhline(one.peak / byte, color=colour, linewidth=1, linestyle="--")
         if len(series) == 1:
             axes.fill_between(times, sizes, color=colour, alpha=0.12, linewidth=0)
-            _label_peak_and_end(axes, samples, colour, second, byte)
+            _label_peak_and_end(axes, one, colour, second, byte)
 
     if start < (end - start) / 100:
         start = 0.0  # for the label
     axes.set_xlim(start / second, (end if end > start else start + second) / second)
-    axes.set_ylim(0, highest / byte * 1.15)
+    axes.set_ylim(0, peak / byte * 1.15)
     axes.set_xlabel(f"time ({time_name})")
     axes.set_ylabel(f"RSS ({size_name})")
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 5, 10]))
@@ -123,17 +158,17 @@ def _draw(axes: "Any", series: "Sequence[tuple[str, _Samples]]") -> None:
 
 
 def _label_peak_and_end(
-    axes: "Any", samples: "_Samples", colour: str, second: float, byte: int
+    axes: "Any", one: Series, colour: str, second: float, byte: int
 ) -> None:
-    peak_time, peak = max(samples, key=_rss)
-    end_time, end = samples[-1]
-    start_time = samples[0][0]
     # A label that stays within the axes wherever the peak is.
-    side = (peak_time - start_time) / ((end_time - start_time) or 1.0)
+    side = (one.high_time - one.start) / ((one.end - one.start) or 1.0)
     align = "left" if side < 0.15 else "right" if side > 0.85 else "center"
+    when = "between two samples"
+    if one.peak == one.high:
+        when = f"at {duration_text(one.high_time)}"
     axes.annotate(
-        f"peak {humanbytes(peak)} at {duration_text(peak_time)}",
-        (peak_time / second, peak / byte),
+        f"peak {humanbytes(one.peak)} {when}",
+        (one.high_time / second, one.peak / byte),
         xytext=(0, 8),
         textcoords="offset points",
         horizontalalignment=align,
@@ -142,43 +177,11 @@ def _label_peak_and_end(
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
     )
     axes.annotate(
-        f"end {humanbytes(end)}",
-        (end_time / second, end / byte),
+        f"end {humanbytes(one.last)}",
+        (one.end / second, one.last / byte),
         xytext=(8, 0),
         textcoords="offset points",
         verticalalignment="center",
         color=colour,
         annotation_clip=False,
     )
-
-
-def _thinned(samples: "_Samples", parts: int) -> "_Samples":
-    """Leave out what can't be seen: of each part of the time keep lowest and highest.
-
-    Both ends stay as well.
-    """
-    if len(samples) <= 2 * parts:
-        return samples
-    start = samples[0][0]
-    seconds = (samples[-1][0] - start) or 1.0
-    by_part: dict[int, list[tuple[float, int]]] = {}
-    for sample in samples:
-        part = int((sample[0] - start) / seconds * parts)
-        by_part.setdefault(part, []).append(sample)
-    kept = {samples[0], samples[-1]}
-    for part_of_samples in by_part.values():
-        kept |= {min(part_of_samples, key=_rss), max(part_of_samples, key=_rss)}
-    return sorted(kept)
-
-
-def _rss(sample: "tuple[float, int]") -> int:
-    return sample[1]
-
-
-def main() -> None:
-    """Draw what standard input holds, marshalled: the arguments of plot()."""
-    path, series, title = marshal.load(sys.stdin.buffer)
-    try:
-        plot(path, series, title)
-    except (ImportError, OSError) as error:
-        sys.exit(f"memprobe: cannot draw {path!r}: {error}")

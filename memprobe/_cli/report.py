@@ -1,144 +1,184 @@
-"""What `memprobe run` says of a program that has ended."""
+"""What `memprobe run` and `memprobe watch` say at the end."""
 
-import atexit
-import gc
-import io
-import marshal
 import os
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager
 
-from memprobe._cli.chart import chart, terminal
-from memprobe._cli.csv import write_csv
-from memprobe._cli.units import duration_text
-from memprobe._memprobe import (
-    _history,
-    _stop_sampling,
-    humanbytes,
-    mem_rss,
-    peak_rss,
-    sample_mem,
-)
-from memprobe._samples import print_samples
+from memprobe._cli.chart import chart
+from memprobe._cli.output import Terminal, writing
+from memprobe._cli.series import thinned, total
+from memprobe._cli.table import Row, table, unlisted_text
+from memprobe._cli.text import cut, printable
+from memprobe._memprobe import humanbytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator, Sequence
+
+    from memprobe._cli.options import Options
+    from memprobe._cli.series import Sample
+    from memprobe._record_file import Record
+
+# Lines that each has at the least, if it is there.
+DUMP = 5
+TABLE = 7
+CHART = 7
 
 
-class Report:
-    """Printed when the interpreter ends: after threads and what atexit calls.
+def tell(
+    title: str,
+    main: "Record | None",
+    records: "Sequence[Record]",
+    figures: "list[str]",
+    options: "Options",
+    start: float,
+) -> None:
+    """Print the report, and write what else was asked for. It was begun at *start*."""
+    if not options.quiet:
+        span = start, time.time()
+        say(_report(title, main, records, figures, options.samples, span))
+    if options.csv is not None:
+        from memprobe._cli.csv import write_csv
 
-    For that start() has to be called before the program calls atexit. A forked child
-    prints none. Files are named now, where they may be relative.
+        with _told(), writing(options.csv) as out:
+            write_csv(records, out)
+    if options.plot is not None:
+        from memprobe._cli.show import draw
+
+        with _told():
+            draw(options.plot, list(records))
+
+
+def peak_line(peak: "int | None") -> str:
+    text = "not known, it ended too soon" if peak is None else humanbytes(peak)
+    return f"- rss (peak): {text}."
+
+
+def unlisted(records: "Sequence[Record]") -> "list[str]":
+    """Return what is to be said of processes that lived too short for a file."""
+    text = unlisted_text(
+        sum(record.short_lived or 0 for record in records),
+        sum(record.missed or 0 for record in records),
+    )
+    return [f"- not listed: {text}."] if text else []
+
+
+def _report(
+    title: str,
+    main: "Record | None",
+    records: "Sequence[Record]",
+    figures: "list[str]",
+    samples: "int | None",
+    span: "tuple[float, float]",
+) -> "list[str]":
+    """Return the lines: the dump of *main*, *figures*, for more processes the table.
+
+    A terminal of 24 lines has room for a few processes. *samples* is how many to print
+    at most; None is up to 10, if there is room.
     """
+    terminal = Terminal(sys.stderr)
+    width, blocks = terminal.width, terminal.blocks
+    height = (terminal.height or 24) - 1  # and the prompt
+    lines = [f"memprobe: {title}", *figures]
+    below: list[str] = []
+    if len(records) > 1:
+        rows = max(height - len(lines) - DUMP - 1 - CHART, TABLE)
+        below = table(
+            map(Row, records), width, blocks=blocks, height=rows, summary=False
+        )
+        below.append("all of them, pages that they share once")
+        if main is not None:
+            below[-1] += f"; {'█' if blocks else '#'} is {main.pid}"
+    room = height - len(lines) - len(below) - CHART
+    if main is not None:
+        most = min(max(room - 2, 3), 10) if samples is None else samples
+        lines[1:1] = _dump(main, most)
+    lines = [cut(printable(line), width, blocks) for line in lines]
+    room = min(max(height - len(lines) - len(below), CHART), 14)
+    drawn = _chart(main, records, span, width=width, blocks=blocks, height=room)
+    return [*lines, *below, *drawn]
 
-    def __init__(
-        self, title: str, samples: int, csv: "str | None", plot: "str | None"
-    ) -> None:
-        self._title = title
-        self._samples = samples
-        self._csv = csv and os.path.abspath(csv)
-        self._plot = plot and _Plot(os.path.abspath(plot), title)
-        # The program may put others in their place.
-        self._stdout, self._stderr = sys.stdout, sys.stderr
 
-    def start(self) -> None:
-        self._process = os.getpid()
-        self._started = time.time()
-        self._started_ns = time.monotonic_ns()
-        sample_mem()  # the sampler's first may come later than the program's end
-        atexit.register(self._finish)
+def _dump(record: "Record", most: int) -> "list[str]":
+    """Return what memdump() prints, of samples that are spread evenly."""
+    rows = [rss for _, rss, _ in record.samples()]
+    last = len(rows) - 1
+    count = min(most, len(rows))
+    spread = (
+        [rows[i * last // (count - 1)] for i in range(count)] if count > 1 else rows
+    )
+    picked = spread[-count:] if count else []
+    lines = [f"-    > {humanbytes(rss)}," for rss in picked]
+    if lines:
+        lines.insert(0, "- rss (sample):")
+    if record.last is not None:
+        lines.append(f"- rss (end): {humanbytes(record.last)}.")
+    return lines
 
-    def cancel(self) -> None:
-        atexit.unregister(self._finish)
 
-    def _finish(self) -> None:
-        if os.getpid() == self._process:
-            with suppress(KeyboardInterrupt):
-                self._make()
+def _chart(
+    main: "Record | None",
+    records: "Sequence[Record]",
+    span: "tuple[float, float]",
+    *,
+    width: int,
+    blocks: bool,
+    height: int,
+) -> "list[str]":
+    """Draw the sum of all; where that isn't the same, the main process in it."""
+    start, end = span
+    whole = thinned(total(records), start, end)
+    if len(whole) < 3:
+        return []
+    inner: list[Sample] = []
+    if main is not None and len(records) > 1:
+        own = ((time, rss) for time, rss, _ in main.samples())
+        inner = [(whole[0][0], 0), *thinned(own, start, end)]
+        if inner[-1][0] < whole[-1][0]:
+            inner.append((whole[-1][0], 0))
+    return chart(
+        [(time - start, rss) for time, rss in whole],
+        width,
+        blocks=blocks,
+        height=height,
+        peak=main.peak if main is not None and len(records) == 1 else None,
+        inner=[(time - start, rss) for time, rss in inner],
+    )
 
-    def _make(self) -> None:
-        _stop_sampling()
+
+@contextmanager
+def _told() -> "Iterator[None]":
+    """What ends a command that only writes doesn't end this one."""
+    try:
+        yield
+    except SystemExit as error:
+        say([str(error)])
+
+
+def say(lines: "list[str]") -> None:
+    """Write lines to standard error as it is, whatever the program has made of it."""
+    end = "\r\n" if _is_raw_terminal(2) else "\n"
+    encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    text = "".join(line + end for line in lines).encode(encoding, "backslashreplace")
+    while text:
         try:
-            # Before the report itself needs memory.
-            sample_mem()
-            seconds = (time.monotonic_ns() - self._started_ns) / 1e9
-            gc.collect()
-            end, peak = mem_rss(), humanbytes(peak_rss())
-        except OSError as error:
-            self._say(f"memprobe: {error}\n")
-            return
-        # Also what the program itself had forgotten by memdump() or clear().
-        history, overwritten = _history()
-        rows: Any = history.tolist()
-        samples = [(max(ns - self._started_ns, 0) / 1e9, rss) for ns, rss in rows]
+            text = text[os.write(2, text) :]
+        except BlockingIOError:  # somebody made the terminal so
+            import select
 
-        text = io.StringIO()
-        text.write(f"memprobe: {self._title}\n")
-        print_samples(_spread(samples, self._samples), overwritten, text)
-        text.write(f"- rss (end): {end}.\n")
-        text.write(f"- rss (peak): {peak}.\n")
-        text.write(f"- duration: {duration_text(seconds)}.\n")
-        if overwritten:
-            lost = duration_text(samples[0][0])
-            text.write(f"- not shown: the first {lost}; --interval keeps more.\n")
-        width, blocks = terminal(self._stderr)
-        for line in ["", *chart(samples, width, blocks=blocks)]:
-            text.write(line + "\n")
-        self._say(text.getvalue())
-
-        if self._csv:
-            try:
-                write_csv(self._csv, samples, self._started)
-            except OSError as error:
-                self._say(f"memprobe: cannot write {self._csv!r}: {error.strerror}\n")
-        if self._plot:
-            self._plot.draw(samples)
-
-    def _say(self, text: str) -> None:
-        # Any of both may be None, closed or broken; Python says so itself if it minds.
-        with suppress(AttributeError, OSError, ValueError):
-            self._stdout.flush()
-        with suppress(AttributeError, OSError, ValueError):
-            self._stderr.write(text)
-            self._stderr.flush()
+            select.select([], [2], [])
+        except OSError:
+            return  # nobody reads it any more
 
 
-def _spread(samples: "list[tuple[float, int]]", most: int) -> "list[int]":
-    """What memdump() prints of these samples: spread evenly, both ends included."""
-    last = len(samples) - 1
-    count = min(most, len(samples))
-    if count == 1:
-        return [samples[last][1]]
-    return [samples[i * last // (count - 1)][1] for i in range(count)]
+def _is_raw_terminal(descriptor: int) -> bool:
+    """Is it one that a program has left so: a line's end leads to no line's start?"""
+    if os.name != "posix" or not os.isatty(descriptor):
+        return False
+    import termios
 
-
-class _Plot:
-    """Draws in a process of its own: the program's may have no threads any more, which
-    matplotlib starts, and its modules, settings and limits are its own.
-    """
-
-    def __init__(self, path: str, title: str) -> None:
-        import subprocess
-
-        self._path = path
-        self._title = title
-        self._run = subprocess.run
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; import signal; "
-            "signal.signal(signal.SIGINT, signal.SIG_DFL); "
-            "from memprobe._cli.picture import main; main()"
-        )
-        self._command = [sys.executable, "-c", code]
-        self._environment = dict(os.environ)
-
-    def draw(self, samples: "list[tuple[float, int]]") -> None:
-        arguments = (self._path, [(self._title, samples)], self._title)
-        self._run(
-            self._command,
-            input=marshal.dumps(arguments),
-            env=self._environment,
-            check=False,
-        )
+    try:
+        return not termios.tcgetattr(descriptor)[1] & termios.OPOST
+    except termios.error:
+        return False

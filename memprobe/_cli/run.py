@@ -1,150 +1,116 @@
-"""Run a program in this process as if the interpreter had been started with it."""
+"""``memprobe run``: starts a program, observes it from outside, says what it held."""
 
-import builtins
-import io
-import os
-import runpy
+# What is imported here delays the program; the rest is imported while it runs.
+import errno
 import sys
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
-from importlib.util import MAGIC_NUMBER
-from marshal import loads
+import time
+
+from memprobe._cli import options as opt
+from memprobe._cli.program import command, environment
+
+if sys.platform == "win32":
+    from memprobe._cli.parent_windows import Child, end_as, how_it_ended
+else:
+    from memprobe._cli.parent import Child, end_as, how_it_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import CodeType, ModuleType, TracebackType
+    from memprobe._record_file import Record
+
+HELP = """\
+Usage: memprobe run [options] PROGRAM ARGUMENTS...
+       memprobe run [options] -m MODULE | -c CODE | - ARGUMENTS...
+
+Starts a program, as python or the shell would, and observes its memory (RSS) and that
+of all its children from outside. When it has ended, samples, peak and a chart go to
+standard error; the exit status is the program's.
+
+  --interval S   seconds between two samples at most (0.1)
+  --samples N    how many samples to print at most (10, or what there is room for)
+  --csv FILE     write all samples as CSV; - is standard output
+  --plot FILE    draw a picture, .png or .svg (needs matplotlib)
+  --record DIR   keep the observer's files in this folder, for memprobe show
+  --pss          also ask for PSS and USS, which count shared pages rightly
+  --quiet        print no report
+"""
 
 
-def run(
-    program: "list[str]",
-    *,
-    as_module: bool,
-    before: "Callable[[], None]",
-    not_found: "Callable[[], None]",
-) -> None:
-    """Run *program*, a script or module and its arguments, and end as it ends.
-
-    *before* is called when nothing but the program is left to run, *not_found* if then
-    a module turns out to be missing. Exceptions pass through, so that the interpreter
-    ends as it would without us: it waits for threads, and calls what atexit knows.
-    """
+def main(words: "list[str]") -> None:
+    options = opt.Options()
+    opt.take(words, options, {**opt.KINDS, "--samples": opt.count}, "run", HELP)
+    if not words or words in (["-m"], ["-c"]):
+        opt.wrong("run", "there is nothing to run")
+    opt.check_outputs(options.csv, options.plot, options.record)
+    file, argv = command(words)
+    start = time.time()
     try:
-        if as_module:
-            sys.argv = ["-m", *program[1:]]
-            _replace_first_path(os.getcwd)
-            _new_main()
-            before()
-            _run_module(program[0], True, not_found)
-        elif _is_folder_or_archive(program[0]):
-            sys.argv = program
-            _replace_first_path(lambda: _absolute(program[0]), always=True)
-            _new_main()
-            before()
-            _run_module("__main__", False, not_found)
-        else:
-            path = _absolute(program[0])
-            source = _read(path)
-            sys.argv = program
-            _replace_first_path(lambda: os.path.dirname(os.path.realpath(path)))
-            main = _new_main()
-            main.__file__ = path
-            compiled = source[:4] == MAGIC_NUMBER
-            loader = SourcelessFileLoader if compiled else SourceFileLoader
-            main.__loader__ = loader("__main__", path)
-            if sys.version_info < (3, 15):
-                main.__cached__ = None  # type: ignore[attr-defined, unused-ignore]
-            code: CodeType = (
-                loads(source[16:])
-                if compiled
-                else compile(source, path, "exec", dont_inherit=True)
-            )
-            before()
-            exec(code, main.__dict__)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        _hide_our_frames(error)
-        raise
-
-
-def _absolute(path: str) -> str:
-    # As Python has it: on POSIX "./" and "../" stay, on Windows a separator at the end.
-    if os.name == "posix":
-        return os.path.join(os.getcwd(), path)
-    return os.path.abspath(path) + os.sep * path.endswith(("/", "\\"))
-
-
-def _is_folder_or_archive(path: str) -> bool:
-    """Ask as the interpreter does."""
-    for hook in sys.path_hooks:
-        try:
-            hook(path)
-        except ImportError:
-            continue
-        return True
-    return False
-
-
-def _read(path: str) -> bytes:
-    try:
-        with io.open_code(path) as file:
-            return file.read()
+        child = Child(file, argv, environment())
     except OSError as error:
-        # Python's own words, but for the name, and its exit status.
-        reason = f"[Errno {error.errno}] {error.strerror}"
-        print(f"memprobe: can't open file {path!r}: {reason}", file=sys.stderr)
-        sys.exit(2)
+        print(f"memprobe: cannot run {file!r}: {error.strerror}", file=sys.stderr)
+        missing = error.errno in {errno.ENOENT, errno.ENOTDIR}
+        sys.exit(127 if missing else 126)
+    child.let_go(opt.descriptors(options))
 
+    from memprobe._cli.family import Family
 
-def _replace_first_path(find: "Callable[[], str]", always: bool = False) -> None:
-    """Put the program's folder where python has put ours, unless it was told not to."""
-    safe = getattr(sys.flags, "safe_path", sys.flags.isolated)
-    if not safe:
-        del sys.path[0]
-    if always or not safe:
-        sys.path.insert(0, find())
+    family = Family(
+        [child.number],
+        options.interval or 0.1,
+        directory=options.record,
+        pss=options.pss,
+    )
+    # While there is time.
+    from memprobe._cli import report
+    from memprobe._cli.units import duration_text
 
-
-def _new_main() -> "ModuleType":
-    """Make the module __main__ anew, with what is in it when python starts."""
-    main = type(sys)("__main__")
-    main.__dict__["__builtins__"] = builtins
-    if sys.version_info < (3, 14):
-        main.__annotations__ = {}
-    sys.modules["__main__"] = main
-    return main
-
-
-def _run_module(name: str, alter_argv: bool, not_found: "Callable[[], None]") -> None:
-    # What `python -m` and `python folder` call, so that even its lines in a traceback
-    # are there.
+    status = child.wait()
+    records = family.end(status)
+    peak = child.reap()
+    child.unblock()
     try:
-        runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]
-    except SystemExit as error:
-        if isinstance(error.__context__, runpy._Error):  # type: ignore[attr-defined]
-            not_found()
-        raise
+        main = next((record for record in records if record.pid == child.number), None)
+        figures = [
+            report.peak_line(_peak(main, peak)),
+            f"- duration: {duration_text(child.ended - child.began)}.",
+            *([_outcome(main, status)] if len(records) < 2 else []),
+            *report.unlisted(records),
+            *_living([r for r in records if r is not main], options.record),
+            *([f"- {family.problem}."] if family.problem else []),
+        ]
+        report.tell(" ".join(words), main, records, figures, options, start)
+    except Exception as error:
+        # The status is still the program's.
+        report.say([f"memprobe: no report: {error!r}"])
+    family.close()
+    end_as(status)
 
 
-def _hide_our_frames(error: BaseException) -> None:
-    """Have the traceback of *error* printed from the program's first line on.
+def _peak(main: "Record | None", own: "int | None") -> "int | None":
+    """Return the highest of all that is known of the program."""
+    known = [own]
+    if main is not None:
+        # Another command line is that of another program, whose peak it may not be.
+        known = [main.peak, main.max, own if main.title is None else None]
+    return max((value for value in known if value is not None), default=None)
 
-    That can't be done here, because the exception has yet to pass through the frames
-    that called us.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_globals is globals():
-        traceback = traceback.tb_next
-    hook = getattr(sys, "excepthook", sys.__excepthook__)
 
-    def hook_without_our_frames(
-        kind: "type[BaseException]",
-        value: BaseException,
-        whole: "TracebackType | None",
-    ) -> None:
-        sys.excepthook = hook
-        if value is error:
-            whole = sys.last_traceback = value.__traceback__ = traceback
-        hook(kind, value, whole)
+def _outcome(main: "Record | None", status: int) -> str:
+    from memprobe._cli.table import death_text
 
-    sys.excepthook = hook_without_our_frames
+    number, code = how_it_ended(status)
+    if number is not None:
+        outcome = (main and main.cause) or death_text(number)
+    else:
+        outcome = f"exited (status {code})" if code else "exited"
+    return f"- outcome: {outcome}."
+
+
+def _living(records: "list[Record]", directory: "str | None") -> "list[str]":
+    """Return who lives on, and how to go on watching."""
+    pids = [record.pid for record in records if record.state == "running"]
+    if not pids:
+        return []
+    count = "1 process lives" if len(pids) == 1 else f"{len(pids)} processes live"
+    if directory is not None:
+        return [f"- {count} on, and recorded: memprobe show --follow {directory}"]
+    return [f"- {count} on: memprobe watch {' '.join(map(str, pids))}"]

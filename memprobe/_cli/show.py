@@ -3,213 +3,338 @@
 import os
 import sys
 import time
+from contextlib import suppress
+from types import MappingProxyType
 
-from memprobe._cli.chart import chart, terminal
-from memprobe._cli.csv import write_csv_of_processes
+from memprobe._cli.chart import chart
+from memprobe._cli.csv import iso_date, write_csv
+from memprobe._cli.openmetrics import families, lines_of
+from memprobe._cli.output import Terminal, say, standard_output, writing
+from memprobe._cli.series import dated, thinned, total
 from memprobe._cli.table import (
-    command_text,
-    cut,
-    date_text,
-    growth_per_hour,
-    growth_text,
-    limit_share,
-    printable,
-    share_text,
+    LIVING,
+    Row,
+    cgroup_of,
+    date_of,
+    state_text,
     table,
+    unlisted_text,
 )
-from memprobe._cli.units import duration_text
+from memprobe._cli.text import command_line, command_text, cut, name_of, printable
+from memprobe._cli.units import date_text, duration_text, growth_text
 from memprobe._memprobe import humanbytes
-from memprobe._record import MOST, NotARecord, Record, names, read
-from memprobe._samples import print_samples
+from memprobe._record_file import NotWrittenYet, Record, names, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TextIO
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any, TextIO
 
-EVERY_SAMPLE = 2**20  # of one file; of more a spread is enough
-DUMPED = 10
+    from memprobe._cli.series import Sample
+
+    Complaint = Callable[[str], object]
+
+LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
+NAMED = 10  # processes in a picture
+
+KEYS = (
+    "pid parent command title user host state status signal cause started ended "
+    "seconds interval count first last min max mean peak shared swap growth_per_hour "
+    "memory_limit cgroup_memory oom_kills recorded_until"
+).split()
 
 
-def show(
-    paths: "list[str]", *, csv: "str | None", plot: "str | None", as_json: bool
-) -> bool:
+def show(options: "argparse.Namespace") -> bool:
     """Print what the files, and those in folders, say; return whether all were sound.
 
     What is wrong with a file is one line on standard error.
     """
-    single = len(paths) == 1 and not os.path.isdir(paths[0])
-    most = EVERY_SAMPLE if csv or single else MOST
-    records, problems = read_all(paths, most)
-    for problem in problems:
-        print(f"memprobe: {problem}", file=sys.stderr)
-    if records:
-        if csv is not None:
-            _write(csv, write_csv_of_processes, records)
-        if plot is not None:
-            _write(plot, _plot, records)
-        if as_json:
-            print_json(records)
+    problems: set[str] = set()
+
+    def complain(problem: str) -> None:
+        if problem not in problems:  # some files are read twice
+            problems.add(problem)
+            say(problem)
+
+    def records() -> "Iterator[Record]":
+        for record in read_all(options.paths, complain):
+            if record.state in LIVING or not options.running:
+                yield record
+
+    if options.csv is not None:
+        with writing(options.csv) as out:
+            write_csv(records(), out)
+    if options.plot is not None:
+        draw(options.plot, list(records()))
+    if options.openmetrics:
+        metrics = families(records(), per_process=options.per_process)
+        if options.output is None:
+            with standard_output() as out:
+                out.writelines(lines_of(metrics))
         else:
-            print_lines(_view(records, single, *terminal(sys.stdout)), sys.stdout)
-    elif as_json:
-        print("[]")
+            _replace(options.output, lines_of(metrics))
+    elif options.json:
+        with standard_output() as out:
+            _print_json(records(), out)
+    elif options.csv != "-":
+        with standard_output() as out:
+            room = Terminal(out)
+            if _is_one(options.paths):
+                for record in records():
+                    _print(one_file(record, dated(record), room), out)
+            elif rows := [Row(record) for record in records()]:
+                lines = table(rows, room.width, blocks=room.blocks, sort=options.sort)
+                _print(lines, out)
     return not problems
 
 
-def follow(paths: "list[str]", interval: float = 1.0) -> None:
-    """Print what the files say again and again; in a terminal in the same place."""
-    out = sys.stdout
-    single = len(paths) == 1 and not os.path.isdir(paths[0])
-    redraws = out.isatty()
-    if redraws:
+def follow(
+    paths: "list[str]",
+    out: "TextIO",
+    *,
+    interval: float = 1.0,
+    running: bool = False,
+    sort: "str | None" = None,
+    wait: "Callable[[float], object]" = time.sleep,
+) -> None:
+    """Print what the files say again and again; in a terminal in the same place.
+
+    It ends when *wait*, which gets the interval, returns something true.
+    """
+    seen: dict[str, _Seen] = {}
+    if Terminal(out).redraws:
         out.write("\x1b[2J")
     while True:
-        records, problems = read_all(paths)
-        lines = _view(records, single, *terminal(out)) if records else []
-        lines.extend(f"memprobe: {problem}" for problem in problems)
-        if redraws:
-            width, height = os.get_terminal_size(out.fileno())
-            lines = [line[: width - 1] for line in lines[: height - 1]]
-            out.write("\x1b[H")
-            print_lines([f"{line}\x1b[K" for line in lines], out)
-            out.write("\x1b[J")
+        problems: list[str] = []
+        before, seen = seen, {}
+        for record in read_all(paths, problems.append, before):
+            seen[record.path] = _Seen(record, before.get(record.path))
+        room = Terminal(out)
+        rows = [one.row for one in seen.values() if one.row.living or not running]
+        height = None if room.height is None else room.height - 1 - len(problems)
+        if _is_one(paths):
+            lines = [
+                line
+                for one in seen.values()
+                for line in one_file(one.record, one.samples(), room)
+            ]
         else:
-            print_lines([*lines, ""], out)
+            lines = table(
+                rows, room.width, blocks=room.blocks, height=height, sort=sort
+            )
+        lines += [f"memprobe: {problem}" for problem in problems]
+        if room.redraws and room.height is not None:
+            lines = [cut(line, room.width, room.blocks) for line in lines]
+            lines = [f"{line}\x1b[K" for line in lines[: room.height - 1]]
+            out.write("\x1b[H" + "\n".join(lines) + "\n\x1b[J")
+        else:
+            _print([*lines, ""], out)
         out.flush()
-        time.sleep(interval)
+        if wait(interval):
+            return
 
 
-def read_all(paths: "list[str]", most: int = MOST) -> "tuple[list[Record], list[str]]":
-    """Read files, and those in folders; return with them what is wrong, a line each."""
-    records = []
-    problems = []
+class _Seen:
+    """A record that was read while following, and what was made of it."""
 
-    def problem(path: str, error: Exception) -> None:
-        text = error.strerror if isinstance(error, OSError) else str(error)
-        problems.append(f"{printable(path)}: {text or error}")
+    row: Row
 
-    for path in paths:
+    def __init__(self, record: "Record", before: "_Seen | None") -> None:
+        self.record = record
+        # For how long it had been recorded when growth and charts were made.
+        self._whole = record.seconds
+        self._samples: list[Sample] | None = None
+        if before is None or before.is_old():
+            self.row = Row(record)
+        else:
+            self._whole, self._samples = before._whole, before._samples
+            self.row = before.row
+            if record is not before.record:
+                self.row = Row(record, before.row.shape)
+
+    def is_old(self) -> bool:
+        """Return whether growth and charts would be others by now."""
+        return self.record.seconds - self._whole > self._whole / 60
+
+    def samples(self) -> "list[Sample]":
+        if self._samples is None:
+            self._samples = dated(self.record)
+        return self._samples
+
+
+def read_all(
+    paths: "list[str]",
+    complain: "Complaint",
+    seen: "Mapping[str, _Seen]" = MappingProxyType({}),
+) -> "Iterator[Record]":
+    """Read files, and those in folders, one after the other.
+
+    Of what was *seen*, by path, only that is read which may have changed.
+    """
+    for path, in_folder in _files(paths, complain):
+        known = seen.get(path)
         try:
-            inside = [path]
-            if is_folder := os.path.isdir(path):
-                inside = [os.path.join(path, name) for name in names(path)]
+            if known is None or known.is_old():
+                record = read(path)
+            elif known.record.state in LIVING:
+                record = read(path, known.record)
+            else:
+                record = known.record
+        except (OSError, ValueError) as error:
+            # In a folder files come and go.
+            if not (
+                in_folder and isinstance(error, (FileNotFoundError, NotWrittenYet))
+            ):
+                complain(_problem(path, error))
+        else:
+            yield record
+
+
+def _files(paths: "list[str]", complain: "Complaint") -> "Iterator[tuple[str, bool]]":
+    """Return each file, and whether it is one of a folder's."""
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path, False
+            continue
+        try:
+            inside = names(path)
         except OSError as error:
-            problem(path, error)
+            complain(_problem(path, error))
             continue
         if not inside:
-            problem(path, NotARecord("no files of the recorder in this folder"))
-        for file in inside:
-            try:
-                records.append(read(file, most))
-            except FileNotFoundError as error:
-                if not is_folder:  # else it was removed since
-                    problem(file, error)
-            except (OSError, ValueError) as error:
-                problem(file, error)
-    return records, problems
+            complain(f"{printable(path)}: no files of the recorder in this folder")
+        for name in inside:
+            yield os.path.join(path, name), True
 
 
-def print_lines(lines: "list[str]", out: "TextIO") -> None:
-    encoding = out.encoding or "ascii"
-    for line in lines:
-        # A command may have characters that the terminal's encoding has not.
-        safe = line.encode(encoding, "backslashreplace").decode(encoding)
-        print(safe, file=out)
+def _problem(path: str, error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return f"{printable(path)}: {printable(text or repr(error))}"
 
 
-def print_json(records: "list[Record]") -> None:
+def _is_one(paths: "list[str]") -> bool:
+    return len(paths) == 1 and not os.path.isdir(paths[0])
+
+
+def _print(lines: "Iterable[str]", out: "TextIO") -> None:
+    out.writelines(f"{line}\n" for line in lines)
+
+
+def _print_json(records: "Iterable[Record]", out: "TextIO") -> None:
     import json
 
-    keys = "pid argv state started seconds interval count stored".split()
-    keys += "first last min max mean peak memory_limit".split()
-    processes = [
-        {
-            "file": record.path,
-            **{key: getattr(record, key) for key in keys},
-            "growth_per_hour": growth_per_hour(record),
-            "limit_share": limit_share(record),
-        }
-        for record in records
-    ]
-    print(json.dumps(processes, indent=2))
+    separator = "[\n"
+    for record in records:
+        out.write(separator + json.dumps(as_json(record)))
+        separator = ",\n"
+    out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _view(
-    records: "list[Record]", single: bool, width: int, blocks: bool
-) -> "list[str]":
-    if not single:
-        return table(records, width, blocks=blocks)
-    (record,) = records
-    start = record.samples[0][0] if record.samples else 0
-    samples = [(t - start, rss) for t, rss in record.samples]
-    return [
-        cut(f"memprobe: {command_text(record)}", width, blocks),
-        *_dump(record),
-        *_stats(record),
-        "",
-        *chart(samples, width, blocks=blocks),
-    ]
+def as_json(record: "Record") -> "dict[str, Any]":
+    """Return what a file says in the words of --json; strict parsers take it, too."""
+    process: dict[str, Any] = {key: getattr(record, key) for key in KEYS}
+    process["command"] = command_line(record)
+    for key in ("title", "user", "host"):
+        process[key] = process[key] and printable(process[key])
+    for key in ("started", "ended", "recorded_until"):
+        process[key] = iso_date(process[key])
+    process["file"] = printable(record.path)
+    return process
 
 
-def _dump(record: "Record") -> "list[str]":
-    import io
-
-    text = io.StringIO()
-    samples = record.samples
-    count = min(DUMPED, len(samples))
-    spread = [
-        samples[i * (len(samples) - 1) // max(count - 1, 1)][1] for i in range(count)
-    ]
-    print_samples(spread, record.count - record.stored, text)
-    if record.last is not None:
-        print(f"- rss (end): {humanbytes(record.last)}.", file=text)
-    if record.peak is not None:
-        print(f"- rss (peak): {humanbytes(record.peak)}.", file=text)
-    return text.getvalue().splitlines()
-
-
-def _stats(record: "Record") -> "list[str]":
-    lines = [
-        f"- process: {record.pid}, {record.state}.",
-        f"- started: {date_text(record.started)}.",
-        f"- duration: {duration_text(record.seconds)}.",
-        f"- samples: {record.count}, one every {duration_text(record.interval)}.",
-    ]
-    if record.min is not None and record.max is not None and record.mean is not None:
-        low, high = humanbytes(record.min), humanbytes(record.max)
-        mean = humanbytes(min(round(record.mean), record.max))
-        lines.append(f"- rss (min, mean, max): {low}, {mean}, {high}.")
-    if (growth := growth_per_hour(record)) is not None:
-        lines.append(f"- growth: {growth_text(growth)} an hour.")
-    if record.memory_limit is not None:
-        limit = humanbytes(record.memory_limit)
-        share = share_text(limit_share(record)) or "0%"
-        lines.append(f"- limit of the cgroup: {limit}, {share} of it at the end.")
-    return lines
-
-
-def _plot(path: str, records: "list[Record]") -> None:
-    from memprobe._cli.picture import plot
-
-    drawn = [record for record in records if record.samples]
-    if not drawn:
-        raise OSError(0, "there are no samples to draw")
-    start = min(record.samples[0][0] for record in drawn)
-    series = []
-    for record in drawn:
-        label = f"{record.pid} {command_text(record)[:24]}"
-        series.append((label, [(t - start, rss) for t, rss in record.samples]))
-    many = f"{len(series)} processes"
-    plot(path, series, series[0][0] if len(series) == 1 else many)
-
-
-def _write(
-    path: str,
-    writer: "Callable[[str, list[Record]], None]",
-    records: "list[Record]",
-) -> None:
+def _replace(path: str, lines: "Iterator[str]") -> None:
+    """Write a file so that whoever reads it finds the old one or the new one, whole."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        sys.exit(f"memprobe: cannot write {path!r}: not a regular file")
+    new = f"{path}.{os.getpid()}.tmp"
     try:
-        writer(path, records)
+        with writing(new) as out:
+            out.writelines(lines)
+        os.replace(new, path)
     except OSError as error:
-        sys.exit(f"memprobe: cannot write {path!r}: {error.strerror or error}")
+        sys.exit(f"memprobe: cannot write {path!r}: {error.strerror}")
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(new)
+
+
+def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list[str]":
+    """Return figures and chart of one process, as lines that fit a terminal."""
+    figures = [cut(line, room.width, room.blocks) for line in _figures(record)]
+    start = samples[0][0] if samples else 0.0
+    lines = chart(
+        [(date - start, rss) for date, rss in samples],
+        room.width,
+        blocks=room.blocks,
+        height=min(LINES, (room.height or 24) - 1) - 1 - len(figures),
+        peak=record.peak,
+    )
+    return [*figures, "", *lines] if lines else figures
+
+
+def _figures(record: "Record") -> "list[str]":
+    user, host = printable(record.user or "?"), printable(record.host or "?")
+    time = date_text(record.started) or "?"
+    if record.ended is not None:
+        time += f" to {date_text(record.ended)}"
+    lines = {
+        "started as": command_line(record) if record.title else "",
+        "state": state_text(record),
+        "process": f"{record.pid}, parent {record.parent}, user {user}, host {host}",
+        "time": f"{time}, {duration_text(record.seconds)}",
+        "samples": f"{record.count}, one every {duration_text(record.interval)}",
+        "rss": _sizes(record, "first last peak"),
+        "rss (samples)": _sizes(record, "min mean max"),
+        "of the last": _sizes(record, "shared swap pss uss"),
+        "growth": "",
+        "memory limit": "",
+        "not listed": unlisted_text(record.short_lived, record.missed),
+    }
+    if record.growth_per_hour is not None:
+        lines["growth"] = f"{growth_text(record.growth_per_hour)} an hour"
+    if (cgroup := cgroup_of(record)) is not None:
+        lines["memory limit"] = cgroup.text()
+    known = (f"- {name}: {text}." for name, text in lines.items() if text)
+    return [f"memprobe: {command_text(record)}", *known]
+
+
+def _sizes(record: "Record", names: str) -> str:
+    known = [
+        f"{name} {humanbytes(round(bytes))}"
+        for name in names.split()
+        if (bytes := getattr(record, name)) is not None
+    ]
+    return ", ".join(known)
+
+
+def draw(path: str, records: "list[Record]") -> None:
+    """Draw the largest by name, and what the others hold together."""
+    from memprobe._cli.picture import Series, plot
+
+    records.sort(key=lambda record: record.peak or 0, reverse=True)
+    named, others = records[:NAMED], records[NAMED:]
+    drawn: list[tuple[str, list[Sample], int | None]] = [
+        (f"{record.pid} {name_of(record)}", dated(record), record.peak)
+        for record in named
+    ]
+    if others:
+        start = min(date_of(record) - record.seconds for record in others)
+        end = max(map(date_of, others))
+        together = thinned(total(others), start, end)
+        drawn.append((f"{len(others)} others", together, None))
+    drawn = [line for line in drawn if line[1]]
+    if not drawn:
+        sys.exit(f"memprobe: cannot draw {path!r}: there are no samples")
+    zero = min(samples[0][0] for _, samples, _ in drawn)
+    series = [
+        Series(label, [(date - zero, rss) for date, rss in samples], peak)
+        for label, samples, peak in drawn
+    ]
+    title = series[0].label if len(series) == 1 else f"{len(records)} processes"
+    try:
+        plot(path, series, title)
+    except Exception as error:  # matplotlib, its fonts, its folders: anything
+        reason = str(error).partition("\n")[0] or repr(error)
+        sys.exit(f"memprobe: cannot draw {path!r}: {reason}")

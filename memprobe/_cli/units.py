@@ -1,9 +1,10 @@
 """Units and steps of the two axes, in which RSS over time is drawn."""
 
 import math
+import time
 
 # As humanbytes() has them.
-SIZE_UNITS = [("b", 1), ("KB", 2**10), ("MB", 2**20), ("GB", 2**30), ("TB", 2**40)]
+SIZE_UNITS = [("TB", 2**40), ("GB", 2**30), ("MB", 2**20), ("KB", 2**10), ("b", 1)]
 
 # Each from the number of seconds on at which it is the one to read.
 TIME_UNITS = [(0, "ms", 0.001), (1, "s", 1), (120, "min", 60), (7200, "h", 3600)]
@@ -12,7 +13,7 @@ DAYS = (48 * 3600, "d", 86400)
 
 def size_unit(bytes: float) -> "tuple[str, int]":
     """Return the largest unit that is not larger than so many bytes, and its bytes."""
-    return max((u for u in SIZE_UNITS if u[1] <= max(bytes, 1)), key=lambda u: u[1])
+    return next((unit for unit in SIZE_UNITS if bytes >= unit[1]), SIZE_UNITS[-1])
 
 
 def time_unit(seconds: float) -> "tuple[str, float]":
@@ -39,3 +40,42 @@ def duration_text(seconds: float) -> str:
     if minutes < 48 * 60:
         return "{} h {:02} min".format(*divmod(minutes, 60))
     return "{} d {} h".format(*divmod(round(minutes / 60), 24))
+
+
+def short_duration(seconds: float) -> str:
+    """Return so many seconds as text of 6 characters at most: '12.3s', '99min'."""
+    if seconds < 99.95:
+        return f"{seconds:.1f}s"
+    minutes = seconds / 60
+    if minutes < 99.5:
+        return f"{minutes:.0f}min"
+    return f"{minutes / 60:.0f}h" if minutes < 99.5 * 60 else f"{minutes / 1440:.0f}d"
+
+
+def size_text(bytes: "float | None") -> str:
+    """Return a size in three digits: 29.1MB."""
+    if bytes is None:
+        return ""
+    name, unit = size_unit(abs(bytes))
+    number = bytes / unit
+    digits = 0 if name == "b" or abs(number) >= 99.95 else 1
+    if abs(number) < 9.995 and name != "b":
+        digits = 2
+    return f"{number:.{digits}f}{name}"
+
+
+def growth_text(bytes: "float | None") -> str:
+    """Return a growth with its sign; 0 where there is none, nothing if not known."""
+    if not bytes:
+        return "" if bytes is None else "0"
+    return ("+" if bytes > 0 else "") + size_text(bytes)
+
+
+def date_text(seconds: "float | None", form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Return a date in the local time."""
+    if seconds is None:
+        return ""
+    try:
+        return time.strftime(form, time.localtime(seconds))
+    except (OSError, OverflowError, ValueError):
+        return "?"

@@ -20,7 +20,7 @@ from celery.worker.control import inspect_command
 
 from memprobe._arguments import checked_int, checked_path, checked_seconds
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
-from memprobe._recorder import record, stop_recording
+from memprobe._recorder import KEEP, record
 from memprobe._samples import memdump
 from memprobe.celery._task_table import SLOTS, TABLE_BYTES, Figures, Slot, Table
 
@@ -52,7 +52,7 @@ def install(
     directory: "str | os.PathLike[str] | None" = None,
     interval: "SupportsFloat | SupportsIndex" = 1.0,
     *,
-    keep: "SupportsIndex | None" = None,
+    keep: "SupportsIndex | None" = KEEP,
 ) -> None:
     """Watch the memory of the workers of *app*, and let them answer about it.
 
@@ -65,9 +65,9 @@ def install(
     - ``celery -A app inspect memprobe`` shows that, and RSS, peak and growth of each
       process of the pool. ``inspect memprobe bytes`` answers with plain numbers.
     - ``inspect memsample`` and ``inspect memdump`` are memprobe's.
-    - With a *directory*, each process of the worker records into a file there, as
-      ``memprobe.record(directory, interval, keep=keep)`` does. If that fails, the
-      error is logged and the worker starts without.
+    - With a *directory*, the worker and its children are recorded into a file each
+      there, as ``memprobe.record(directory, interval, keep=keep)`` does. If that fails,
+      the error is logged and the worker starts without.
 
     Raises TypeError or ValueError for a wrong argument.
     """
@@ -77,7 +77,7 @@ def install(
 
     def start_recording() -> None:
         if path is not None:
-            with contextlib.suppress(RuntimeError):  # something else records already
+            with contextlib.suppress(RuntimeError):  # it is recorded elsewhere already
                 record(path, seconds, keep=wanted)
 
     def in_worker(sender: "Any", **_: object) -> None:
@@ -94,20 +94,14 @@ def install(
         global _table
         if _own_slot() is not None:
             return  # the pool without processes sends this signal too
-        spawned = _table is None and _TABLE_VARIABLE in os.environ
-        if spawned:
+        if _table is None and _TABLE_VARIABLE in os.environ:  # it was spawned
             with open(os.environ[_TABLE_VARIABLE], "r+b") as file:
                 _table = Table(file.fileno())
-        try:
-            if spawned:
-                start_recording()
-        finally:
-            _take_slot(1 + getattr(current_process(), "index", SLOTS))
+        _take_slot(1 + getattr(current_process(), "index", SLOTS))
 
     for signal, receiver in (
         (signals.worker_init, in_worker),
         (signals.worker_process_init, in_child),
-        (signals.worker_process_shutdown, _at_end_of_child),
         (signals.task_prerun, _before_task),
         (signals.task_postrun, _after_task),
     ):
@@ -173,12 +167,6 @@ def _take_slot(number: int) -> None:
 def _own_slot() -> "Slot | None":
     """This process's slot; None in one that was forked by a task, for example."""
     return _slot if _slot is not None and _slot.pid == os.getpid() else None
-
-
-def _at_end_of_child(**_: object) -> None:
-    # Children of the pool end by os._exit(), at which nothing else would say that this
-    # is a clean exit.
-    stop_recording()
 
 
 def _before_task(task: "Any", **_: object) -> None:

@@ -2,7 +2,8 @@
  *
  * Call memprobe_import() once, with the GIL, in each file that uses the other two, for
  * example where the module is initialised. These need no GIL and no Python: they may be
- * called from any thread. They are not for signal handlers.
+ * called from any thread. They are not for signal handlers. docs/c-api.md has examples,
+ * also for ctypes and cffi.
  *
  * C99 and C++11. The folder of this file is memprobe.get_include(). */
 #ifndef MEMPROBE_H
@@ -35,13 +36,23 @@ typedef struct {
 
 static const memprobe_api *memprobe_imported = NULL;
 
-/* Imports memprobe. Returns 0, or -1 with an exception: an ImportError too if the
- * module is older than this header. */
+/* Imports memprobe, with the GIL. Returns 0, or -1 with the exception that the import
+ * raised, or with an ImportError if the module is older than this header. */
 static inline int
 memprobe_import(void)
 {
-    const memprobe_api *api =
-        (const memprobe_api *)PyCapsule_Import(MEMPROBE_CAPSULE, 0);
+    /* Not PyCapsule_Import(), which puts an ImportError of its own in place of the one
+     * that says what is missing. */
+    const memprobe_api *api = NULL;
+    PyObject *module = PyImport_ImportModule("memprobe._memprobe");
+    if (module != NULL) {
+        PyObject *capsule = PyObject_GetAttrString(module, "_C_API");
+        Py_DECREF(module);
+        if (capsule != NULL) {
+            api = (const memprobe_api *)PyCapsule_GetPointer(capsule, MEMPROBE_CAPSULE);
+            Py_DECREF(capsule);
+        }
+    }
     if (api == NULL) {
         return -1;
     }

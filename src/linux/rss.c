@@ -49,6 +49,8 @@ static const char thread_status[] = PROC "thread-self/status";
 /* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
 #define STATM_SIZE 256
 
+#define MOST_INTERRUPTIONS 256 /* of one reading */
+
 /* How much of status is read at once; the line of the peak is among its first 500. */
 #ifndef MP_STATUS_PIECE
 #    define MP_STATUS_PIECE 1024
@@ -62,6 +64,13 @@ static const char thread_status[] = PROC "thread-self/status";
  * free: `unconfirmed` has in them for which opening of the file it was read. */
 #define OPENING UINT64_C(0xfff)
 
+/* What a failed call has left; never 0, whoever stands in for the call. */
+static int
+failure(void)
+{
+    return errno != 0 ? errno : EIO;
+}
+
 /* Opens a file of the kernel's. Returns a descriptor, or -1 with errno set. */
 static int
 open_checked(int folder, const char *path, int flags)
@@ -73,13 +82,13 @@ open_checked(int folder, const char *path, int flags)
     int error = 0;
     struct statfs system;
     if (fstatfs(fd, &system) != 0) {
-        error = errno;
+        error = failure();
     } else if (system.f_type != PROC_SUPER_MAGIC) {
         error = EBADMSG; /* something is mounted over it */
     } else if (fd <= STDERR_FILENO) {
         /* A program that has closed 0 to 2 is about to open its own there. */
         int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        error = higher < 0 ? errno : 0;
+        error = higher < 0 ? failure() : 0;
         (void)close(fd);
         fd = higher;
     }
@@ -99,7 +108,7 @@ identify(int fd, struct mp_rss_identity *identity)
 {
     struct stat opened;
     if (fstat(fd, &opened) != 0) {
-        return errno;
+        return failure();
     }
     identity->device = opened.st_dev;
     identity->inode = opened.st_ino;
@@ -158,8 +167,8 @@ open_proc(struct mp_rss_reader *reader, const char *path)
     return open_proc_to(reader, path, O_RDONLY);
 }
 
-/* Keeps /proc open, for a forked child of this process that finds it gone; the number of
- * a folder that was open before is forgotten. With the lock. */
+/* Keeps /proc open, for a forked child of this process that finds it gone; the number
+ * of a folder that was open before is forgotten. With the lock. */
 static void
 keep_folder(struct mp_rss_reader *reader)
 {
@@ -183,7 +192,7 @@ open_statm(struct mp_rss_reader *reader, const char *path)
     atomic_store_explicit(&reader->file, 0, memory_order_relaxed);
     int fd = open_proc(reader, path);
     if (fd < 0) {
-        return errno;
+        return failure();
     }
     int error = identify(fd, &reader->statm);
     long page_size = sysconf(_SC_PAGESIZE);
@@ -245,18 +254,30 @@ look(struct mp_rss_reader *reader, uint64_t *confirmed)
     return true;
 }
 
+/* After a pread that has failed: makes it anew if it was interrupted, which is no reason
+ * to go on for ever. Returns as pread does. */
+static MP_COLD ssize_t
+read_again(int fd, void *text, size_t size, off_t at)
+{
+    ssize_t length = -1;
+    for (int i = 0; length < 0 && errno == EINTR && i < MOST_INTERRUPTIONS; i++) {
+        length = pread(fd, text, size, at);
+    }
+    return length;
+}
+
 /* Reads RSS and, if `shared` isn't NULL, its shared part from an open statm, in pages.
  * Returns 0 or an errno. */
 static inline int
 read_pages(int fd, uint64_t *pages, uint64_t *shared)
 {
     char text[STATM_SIZE];
-    ssize_t length;
-    do {
-        length = pread(fd, text, sizeof text - 1, 0);
-    } while (length < 0 && errno == EINTR);
+    ssize_t length = pread(fd, text, sizeof text - 1, 0);
     if (length < 0) {
-        return errno;
+        length = read_again(fd, text, sizeof text - 1, 0);
+    }
+    if (length < 0) {
+        return failure();
     }
     text[length] = '\0';
     if (shared == NULL) {
@@ -346,16 +367,15 @@ mp_rss_confirm(struct mp_rss_reader *reader)
     return confirmed;
 }
 
-/* ru_maxrss in bytes. Returns 0 or an errno. */
-static int
-read_maxrss(uint64_t *bytes)
+/* ru_maxrss in bytes, 0 if that is refused. */
+static uint64_t
+read_maxrss(void)
 {
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) != 0) {
-        return errno;
+        return 0;
     }
-    *bytes = (uint64_t)usage.ru_maxrss * 1024;
-    return 0;
+    return (uint64_t)usage.ru_maxrss * 1024;
 }
 
 static void
@@ -369,10 +389,11 @@ open_reader(struct mp_rss_reader *reader)
 void
 mp_rss_open(struct mp_rss_reader *reader)
 {
-    if (read_maxrss(&reader->foreign_maxrss) != 0) {
-        reader->foreign_maxrss = UINT64_MAX;
-    }
+    uint64_t maxrss = read_maxrss();
+    reader->foreign_maxrss = maxrss != 0 ? maxrss : UINT64_MAX;
     open_reader(reader);
+    uint64_t mark; /* mostly ru_maxrss is found to be its own */
+    (void)mp_rss_read_mark(reader, &mark);
 }
 
 void
@@ -411,11 +432,11 @@ find_peak(int fd, uint64_t *bytes)
     bool inside = false; /* of a line whose beginning didn't fit, that of the groups */
     for (;;) {
         ssize_t length = pread(fd, text + kept, sizeof text - kept, at);
-        if (length < 0 && errno == EINTR) {
-            continue;
+        if (length < 0) {
+            length = read_again(fd, text + kept, sizeof text - kept, at);
         }
         if (length <= 0) {
-            return length < 0 ? errno : ENODATA;
+            return length < 0 ? failure() : ENODATA;
         }
         at += length;
         char *line = text;
@@ -445,7 +466,7 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
 {
     mp_lock_acquire(&reader->lock);
     int fd = open_proc(reader, path);
-    int error = fd < 0 ? errno : 0;
+    int error = fd < 0 ? failure() : 0;
     mp_lock_release(&reader->lock);
     if (error == 0) {
         error = find_peak(fd, bytes);
@@ -454,21 +475,15 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
     return error;
 }
 
-/* Reads the peak without a descriptor, if that is this process's. Its ru_maxrss begins
- * with the peak of the program that it ran before exec, or of the parent if that used
- * vfork (fs/exec.c), which is at most what it was at first. Returns 0 or an errno. */
-static int
-read_own_maxrss(const struct mp_rss_reader *reader, uint64_t *bytes)
+/* Is this ru_maxrss the process's own? It begins with the peak of the program that the
+ * process ran before exec, or of the parent if that used vfork (fs/exec.c), and is
+ * never below that, though the mark may be reset: so what is above it at first, or not
+ * below what was its own once, is its own. */
+static bool
+is_own_maxrss(struct mp_rss_reader *reader, uint64_t maxrss)
 {
-    uint64_t maxrss;
-    int error = read_maxrss(&maxrss);
-    if (error == 0 && maxrss <= reader->foreign_maxrss) {
-        error = ENODATA;
-    }
-    if (error == 0) {
-        *bytes = maxrss;
-    }
-    return error;
+    uint64_t own = atomic_load_explicit(&reader->own_maxrss, memory_order_relaxed);
+    return maxrss > reader->foreign_maxrss || (own != 0 && maxrss >= own);
 }
 
 int
@@ -478,9 +493,9 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
     if (error == ENODATA) {
         error = read_peak(reader, thread_status, bytes);
     }
-    /* It can't be opened: no number is left, or no /proc. */
-    if (error != 0 && read_own_maxrss(reader, bytes) == 0) {
-        error = 0;
+    if (error != 0) { /* it can't be opened: no number is left, or no /proc */
+        *bytes = read_maxrss();
+        error = is_own_maxrss(reader, *bytes) ? 0 : error;
     }
     return error;
 }
@@ -489,10 +504,16 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
 int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
-    if (read_own_maxrss(reader, bytes) == 0) {
+    uint64_t maxrss = read_maxrss();
+    if (is_own_maxrss(reader, maxrss)) {
+        *bytes = maxrss;
         return 0;
     }
-    return mp_rss_read_peak(reader, bytes);
+    int error = mp_rss_read_peak(reader, bytes);
+    if (error == 0 && maxrss <= *bytes) {
+        atomic_store_explicit(&reader->own_maxrss, maxrss, memory_order_relaxed);
+    }
+    return error;
 }
 
 /* By "self" nothing happens, and nothing is said, once the main thread has ended. */
@@ -501,10 +522,10 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
     int fd = open_proc_to(reader, mp_rss_reset_source, O_WRONLY);
-    int error = fd < 0 ? errno : 0;
+    int error = fd < 0 ? failure() : 0;
     mp_lock_release(&reader->lock);
     if (error == 0) {
-        error = write(fd, "5", 1) == 1 ? 0 : errno;
+        error = write(fd, "5", 1) == 1 ? 0 : failure();
         (void)close(fd);
     }
     return error;
@@ -516,15 +537,15 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 #endif
 #define CLOSE_RANGE_UNSHARE_FLAG 2U
 
-/* Closes all descriptors but two, or one if they are the same, or none if they are -1, in
- * a table that becomes the calling thread's own. Returns 0, or an errno: before Linux 5.9
- * or with a seccomp filter the table stays shared, and all open. */
+/* Closes all descriptors but two, or one if they are the same, or none if they are -1,
+ * in a table that becomes the calling thread's own. Returns 0, or an errno: before
+ * Linux 5.9 or with a seccomp filter the table stays shared, and all open. */
 static int
 leave_table(int low, int high)
 {
     unsigned after_low = (unsigned)(low + 1), after_high = (unsigned)(high + 1);
     if (syscall(SYS_close_range, after_high, ~0U, CLOSE_RANGE_UNSHARE_FLAG) != 0) {
-        return errno;
+        return failure();
     }
     if (after_low < (unsigned)high) {
         (void)syscall(SYS_close_range, after_low, (unsigned)high - 1, 0);
@@ -535,8 +556,8 @@ leave_table(int low, int high)
     return 0;
 }
 
-/* What a descriptor is in a thread's own table, or its double where the table is shared;
- * -1 if it isn't, or is no longer, the file that it is to be. */
+/* What a descriptor is in a thread's own table, or its double where the table is
+ * shared; -1 if it isn't, or is no longer, the file that it is to be. */
 static int
 taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
 {
@@ -550,7 +571,7 @@ taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
     return fd;
 }
 
-void
+bool
 mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
@@ -561,7 +582,7 @@ mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
         .opened = 1,
         .statm = reader->statm,
         .proc = reader->proc,
-        .foreign_maxrss = reader->foreign_maxrss,
+        .foreign_maxrss = UINT64_MAX, /* it reads no marks */
     };
     mp_lock_release(&reader->lock);
     bool shared = leave_table(statm < folder ? statm : folder,
@@ -570,4 +591,5 @@ mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
     own->folder = taken_along(folder, &own->proc, shared) + 1;
     atomic_store(&own->unconfirmed, own->opened & OPENING);
     atomic_store(&own->file, own->opened << 32 | (uint32_t)(statm + 1));
+    return !shared;
 }

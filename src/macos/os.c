@@ -99,12 +99,6 @@ mp_pages_map(size_t bytes)
 }
 
 void
-mp_pages_leave_out_of_fork(void *pages, size_t bytes)
-{
-    (void)minherit(pages, bytes, VM_INHERIT_NONE);
-}
-
-void
 mp_pages_unmap(void *pages, size_t bytes)
 {
     (void)munmap(pages, bytes);

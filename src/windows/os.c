@@ -86,14 +86,6 @@ mp_pages_map(size_t bytes)
     return pages;
 }
 
-/* There is no fork. */
-void
-mp_pages_leave_out_of_fork(void *pages, size_t bytes)
-{
-    (void)pages;
-    (void)bytes;
-}
-
 void
 mp_pages_unmap(void *pages, size_t bytes)
 {

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -127,6 +128,79 @@ def test_a_newer_header_with_this_module_fails_at_import(tmp_path, old, new):
     with pytest.raises(ImportError, match=r"another memprobe\.h .* upgrade memprobe"):
         module.import_it()
     assert os.strerror(module.read_rss()[0]) == "Function not implemented"
+
+
+@pytest.mark.parametrize(
+    ("package", "message"),
+    [
+        (None, "No module named 'memprobe'"),
+        ("raise ImportError('its disk is gone')", "its disk is gone"),
+        ("raise RuntimeError('not today')", "not today"),
+        ("", "No module named 'memprobe._memprobe'"),
+    ],
+)
+def test_an_import_that_fails_says_why(tmp_path, run_python, package, message):
+    build("plain", SOURCES / "plain.c", tmp_path)
+    if package is not None:
+        (tmp_path / "memprobe").mkdir()
+        (tmp_path / "memprobe" / "__init__.py").write_text(package)
+    out = run_python("""
+import sys
+import plain
+sys.path[1:] = [path for path in sys.path if "site-packages" not in path]
+sys.meta_path = [one for one in sys.meta_path if "editable" not in str(one)]
+try:
+    plain.import_it()
+except Exception as error:
+    print(error)
+assert plain.read_rss()[0] != 0
+""")
+    assert out == message + "\n"
+
+
+@pytest.fixture(scope="module")
+def documented():
+    """The code blocks of docs/c-api.md by language."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "c-api.md"
+    if not page.exists():
+        pytest.skip("no documentation beside the tests")
+    blocks = {}
+    for language, code in re.findall(r"```(\w+)\n(.*?)```", page.read_text(), re.S):
+        blocks.setdefault(language, []).append(code)
+    return blocks
+
+
+def test_the_documented_extension_works(documented, tmp_path):
+    (code,) = documented["c"]
+    (tmp_path / "example.c").write_text(code)
+    module = build("example", tmp_path / "example.c", tmp_path)
+    assert module.work() == memprobe.stats().last
+    assert memprobe.stats().count == 1000
+
+
+def test_the_documented_cython_works(documented, tmp_path):
+    pytest.importorskip("Cython")
+    (code,) = documented["cython"]
+    code += "cdef uint64_t rss\nmemprobe_rss(&rss)\nread = rss\n"
+    (tmp_path / "example.pyx").write_text("# cython: language_level=3\n" + code)
+    translate = [sys.executable, "-m", "cython", "-3", tmp_path / "example.pyx"]
+    subprocess.run(translate, check=True, timeout=120)
+    module = build("example", tmp_path / "example.c", tmp_path, "-w")
+    assert module.read == pytest.approx(memprobe.rss(), rel=0.1)
+
+
+@pytest.mark.parametrize("blocks", [1, 2], ids=["ctypes", "cffi"])
+def test_the_documented_way_with_python_works(documented, blocks):
+    if blocks == 2:
+        pytest.importorskip("cffi")
+    names = {}
+    for code in documented["python"][:blocks]:
+        exec(code, names)
+    read = names["bytes_read"]
+    read = read.value if blocks == 1 else read[0]
+    assert read == pytest.approx(memprobe.rss(), rel=0.1)
+    assert names["api"].sample(names["bytes_read"]) == 0
+    assert memprobe.stats().count == 1
 
 
 @pytest.mark.parametrize("source", ["plain.c", "header_alone.c"])

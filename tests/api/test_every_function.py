@@ -24,9 +24,25 @@ CALLS = {
         ("mem_rss()", None),
         ("without_files(mem_rss)", OSError),
     ],
+    "rss_anon": [
+        ("rss_anon()", None),
+        ("without_files(rss_anon)", OSError),
+    ],
     "peak_rss": [
         ("peak_rss()", None),
-        ("without_files(peak_rss)", OSError),
+    ],
+    "above": [
+        ("above(1)", None),
+        ("above(1, 0.001)", None),
+        ("above(2**70, seconds=1)", None),
+        ("without_files(above, 1)", OSError),
+        ("above()", TypeError),
+        ("above('x')", TypeError),
+        ("above(-1)", ValueError),
+        ("above(Broken())", ZeroDivisionError),
+        ("above(1, 'x')", TypeError),
+        ("above(1, -1)", ValueError),
+        ("above(1, Broken())", ZeroDivisionError),
     ],
     "sample_mem": [
         ("sample_mem()", None),
@@ -164,13 +180,11 @@ CALLS = {
         ("record(5)", TypeError),
         ("record(FOLDER, 0)", ValueError),
         ("record(FOLDER, keep=-1)", ValueError),
-        ("twice(record, stop_recording, FOLDER)", RuntimeError),
+        ("record(FOLDER); record(FOLDER); stop_recording()", None),
+        ("twice(record, stop_recording, FOLDER, os.sep)", RuntimeError),
     ],
     "stop_recording": [
         ("stop_recording()", None),
-    ],
-    "_history": [
-        ("_memprobe._history()", None),
     ],
     "_start_sampling": [
         ("_memprobe._start_sampling(1); _memprobe._stop_sampling()", None),
@@ -191,14 +205,30 @@ CALLS = {
     "_end": [
         ("_memprobe._end()", None),
     ],
-    "_after_fork_in_child": [
-        ("_memprobe._after_fork_in_child()", None),
-    ],
     "_record": [
-        ("_memprobe._record(b'/missing/x', 1, b'', 0)", OSError),
-        ("_memprobe._record(b'x' * 5000, 1, b'', 0)", OSError),
-        ("_memprobe._record(b'x', 0, b'', 0)", ValueError),
-        ("_memprobe._record('x', 1, b'', 0)", TypeError),
+        ("_memprobe._record(b'/missing', -1, b'x', 1, 1, -1, 0)", OSError),
+        ("_memprobe._record(b'/missing', -1, b'x' * 5000, 1, 1, -1, 0)", OSError),
+        ("_memprobe._record(b'/missing', -1, b'x', 1, 0, -1, 0)", ValueError),
+        ("_memprobe._record(b'/missing', -1, b'x', 'x', 1, -1, 0)", TypeError),
+        ("_memprobe._record('/missing', -1, b'x', 1, 1, -1, 0)", TypeError),
+    ],
+    "_recorded": [
+        ("_memprobe._recorded()", None),
+    ],
+    "_last_look": [
+        ("_memprobe._last_look()", None),
+    ],
+    "_left_session": [
+        ("_memprobe._left_session()", None),
+    ],
+    "_start_observer": [
+        ("_memprobe._start_observer(b'/missing', -1, (1, 2), 1, -1, 0)", OSError),
+        ("_memprobe._start_observer(b'/missing', -1, (1, 'x'), 1, -1, 0)", TypeError),
+        ("_memprobe._start_observer(b'/missing', -1, (1,), 0, -1, 0)", ValueError),
+    ],
+    "_ask_observer": [
+        ("_memprobe._ask_observer(5, b'look', 1)", ValueError),
+        ("_memprobe._ask_observer(5, b'look', -1)", ValueError),
     ],
     "_stop_recording": [
         ("_memprobe._stop_recording()", None),
@@ -240,7 +270,8 @@ CALLS = {
 # Those in C that allocate nothing: they can't fail.
 WITHOUT_ALLOCATION = """
     clear stop_sampling _stop_sampling _stop_recording
-    _before_fork _after_fork _after_fork_later _end _after_fork_in_child
+    _before_fork _after_fork _after_fork_later _end
+    _recorded _last_look _left_session
 """.split()
 
 # Of those that are not in C.

@@ -3,6 +3,7 @@
 import asyncio
 import mmap
 import os
+import sys
 import threading
 import time
 
@@ -12,6 +13,10 @@ import memprobe
 from memprobe import measure
 
 MIB = 2**20
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux's /proc")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
+kernel = pytest.param("kernel", marks=linux)
+PEAKS = ["watch", "ends"] + ["kernel"] * (sys.platform == "linux")
 
 
 def touch(size):
@@ -83,11 +88,58 @@ def test_peak_is_of_the_block_not_of_the_past():
     del kept
 
 
+SIZES = (300, 290, 200, 100, 50, 310)
+
+
+@pytest.mark.parametrize("peak", ["watch", kernel])
+def test_each_peak_is_seen_also_below_the_past(run_python, peak):
+    """What the kernel's mark alone tells of the first and the last of them."""
+    run_python(f"""
+import memprobe
+m = memprobe.measure(peak={peak!r})
+for mb in {SIZES}:
+    with m:
+        bytearray(mb * 10**6)
+    assert mb * 0.9 < (m.peak - m.before) / 10**6 < mb * 1.02, (mb, m)
+    assert abs(m.delta) < 10**6
+""")
+
+
+def test_both_ends_see_no_peak_below_the_past_and_start_no_thread(run_python):
+    run_python(f"""
+import os, memprobe
+m = memprobe.measure(peak="ends")
+peaks = []
+for mb in {SIZES}:
+    with m:
+        bytearray(mb * 10**6)
+    peaks.append(round((m.peak - m.before) / 10**7))
+assert peaks == [30, 0, 0, 0, 0, 31], peaks
+if os.path.exists("/proc/self/task"):
+    assert len(os.listdir("/proc/self/task")) == 1
+""")
+
+
+def test_a_block_sees_all_readings_that_are_made_in_it():
+    """Also those of rss(), which are not stored."""
+    past = touch(300 * MIB)
+    memprobe.rss()
+    del past
+    with measure(peak="ends") as outer:
+        kept = touch(100 * MIB)
+        highest = memprobe.rss()
+        del kept
+        with measure(peak="ends") as inner:
+            pass
+    assert outer.peak >= highest
+    assert inner.peak - inner.before < MIB
+
+
 def test_peak_below_the_past_is_seen_by_the_sampler():
     block = touch(300 * MIB)
     memprobe.rss()
     del block
-    with memprobe.sampling(0.001), measure() as m:
+    with memprobe.sampling(0.001), measure(peak="ends") as m:
         block = touch(100 * MIB)
         seen = memprobe.stats().count
         while memprobe.stats().count < seen + 3:
@@ -98,15 +150,15 @@ def test_peak_below_the_past_is_seen_by_the_sampler():
 
 
 def test_stores_nothing_and_leaves_the_sampler_alone():
-    with measure():
-        pass
+    for peak in PEAKS:
+        with measure(peak=peak):
+            time.sleep(0.005)
     assert memprobe.stats().count == 0
-    memprobe.start_sampling(0.001)
-    with measure():
-        pass
-    with pytest.raises(RuntimeError):
-        memprobe.start_sampling(0.001)
-    memprobe.stop_sampling()
+    with memprobe.sampling(0.001):
+        with measure():
+            pass
+        with pytest.raises(RuntimeError):
+            memprobe.start_sampling(0.002)
 
 
 def test_nested_blocks_each_have_their_own_figures():
@@ -152,6 +204,23 @@ def test_one_object_measures_one_block_at_a_time():
     with m:
         pass
     assert m.seconds is not None
+
+
+def test_the_peak_is_by_one_of_three_ways():
+    with pytest.raises(ValueError, match=r"peak must be one of .*, not 'exact'"):
+        measure(peak="exact")
+    with pytest.raises(TypeError):
+        measure("kernel")
+
+
+def test_a_block_that_was_not_entered_says_so():
+    m = measure()
+    with pytest.raises(RuntimeError, match="measuring no block"):
+        m.__exit__(None, None, None)
+    with m:
+        pass
+    with pytest.raises(RuntimeError, match="measuring no block"):
+        m.__exit__(None, None, None)
 
 
 def test_figures_are_none_before_the_first_block_ends():
@@ -296,7 +365,7 @@ def test_async_generator_is_measured_from_start_to_end():
     assert m.seconds is not None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
+@needs_fork
 def test_a_block_may_be_left_in_a_forked_child(run_python):
     run_python("""
 import os
@@ -309,4 +378,313 @@ if pid == 0:
         memprobe.sample_mem()
     os._exit(not m.peak >= m.before > 0 or not n.peak >= n.before > 0)
 assert os.waitpid(pid, 0)[1] == 0
+""")
+
+
+@needs_fork
+def test_a_block_that_began_before_a_fork_begins_at_it_in_the_child(run_python):
+    """So its figures are the child's: nothing that the parent had before it."""
+    run_python("""
+import mmap, os, time
+import memprobe
+
+def touch(mib):
+    block = mmap.mmap(-1, mib << 20)
+    block[::4096] = b"x" * (mib << 8)
+    return block
+
+with memprobe.measure() as m:
+    touch(300).close()
+    kept = touch(100)
+    time.sleep(1)
+    pid = os.fork()
+    start = time.monotonic()
+    if pid == 0:
+        touch(50).close()
+if pid == 0:
+    peak = (m.peak - m.before) >> 20
+    since = time.monotonic() - start
+    os._exit(not (45 < peak < 60 and m.delta < 5 << 20 and m.seconds < since + 0.5))
+assert os.waitpid(pid, 0)[1] == 0
+assert m.peak - m.before > 290 << 20 and m.delta > 95 << 20 and m.seconds > 1
+""")
+
+
+@needs_fork
+def test_a_grandchild_of_an_open_block_and_one_that_python_does_not_know_of(run_python):
+    """The second by C's fork(), of which Python's own hooks hear nothing."""
+    run_python(
+        """
+import ctypes, os
+import memprobe
+
+def ended_well(m):
+    return 0 <= m.delta < 5 << 20 and m.before <= m.peak < m.before + (20 << 20)
+
+with memprobe.measure() as m:
+    kept = bytearray(b"x") * (50 << 20)
+    pids = [os.fork()]
+    if pids[0] == 0:
+        pids = [ctypes.PyDLL(None).fork()]
+        last = pids[0] == 0
+if pids[0] == 0:
+    os._exit(not ended_well(m))
+assert os.waitpid(pids[0], 0)[1] == 0
+if os.getppid() == int(os.environ["PARENT"]):
+    assert m.delta > 45 << 20
+else:
+    os._exit(not ended_well(m))
+""",
+        env={"PARENT": str(os.getpid())},
+    )
+
+
+@needs_fork
+def test_blocks_go_on_in_the_parent_after_a_fork_without_a_warning(run_python):
+    """The thread that watches them is no reason to warn: -W error."""
+    run_python("""
+import mmap, os, time
+import memprobe
+past = bytearray(b"x") * (200 << 20)
+del past
+with memprobe.measure() as m:
+    time.sleep(0.005)
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    block = bytearray(b"x") * (100 << 20)
+    time.sleep(0.05)
+    del block
+assert m.peak - m.before > 95 << 20, m
+""")
+
+
+@linux
+def test_a_mark_that_somebody_else_resets_in_the_block_counts(run_python):
+    run_python("""
+import memprobe
+bytearray(b"x") * (400 << 20)
+first = memprobe.peak_rss()
+for peak in ("watch", "ends", "kernel"):
+    with memprobe.measure(peak=peak) as m:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+        bytearray(b"x") * (200 << 20)
+    assert 190 << 20 < m.peak - m.before < 210 << 20, m
+    assert memprobe.peak_rss() >= first
+""")
+
+
+@linux
+def test_the_kernels_peak_of_nested_and_overlapping_blocks(run_python):
+    run_python("""
+import memprobe
+bytearray(b"x") * (500 << 20)
+first = memprobe.peak_rss()
+
+def mib(m):
+    return round((m.peak - m.before) / 2**20)
+
+a, b, c = (memprobe.measure(peak=peak) for peak in ("kernel", "kernel", "ends"))
+with a:
+    bytearray(b"x") * (130 << 20)
+    with b, c:
+        bytearray(b"x") * (40 << 20)
+assert (mib(a), mib(b), mib(c)) == (130, 40, 40), (a, b, c)
+
+c.__enter__()
+a.__enter__()
+bytearray(b"x") * (60 << 20)
+b.__enter__()
+bytearray(b"x") * (20 << 20)
+a.__exit__()
+bytearray(b"x") * (30 << 20)
+b.__exit__()
+c.__exit__()
+assert (mib(a), mib(b), mib(c)) == (60, 30, 60), (a, b, c)
+assert memprobe.peak_rss() >= first
+""")
+
+
+@linux
+def test_the_kernels_peak_is_refused_where_it_cannot_be_had(run_python):
+    run_python("""
+import ctypes, os
+import memprobe
+os.setresuid(65534, 65534, 65534) if os.getuid() == 0 else None
+limit = ctypes.CDLL(None).prctl
+m = memprobe.measure(peak="kernel")
+limit(4, 0)  # not dumpable: its files in /proc belong to root
+try:
+    m.__enter__()
+except OSError as error:
+    assert error.errno == 13 and error.filename.endswith("/clear_refs"), error
+else:
+    raise AssertionError
+limit(4, 1)
+with m:
+    bytearray(50 << 20)
+assert m.peak - m.before > 45 << 20
+""")
+
+
+@linux
+def test_other_threads_go_on_while_the_kernels_peak_waits_for_who_maps_memory(
+    run_python,
+):
+    run_python("""
+import ctypes, mmap, threading, time
+import memprobe
+libc = ctypes.CDLL(None)  # without the GIL
+libc.mmap.restype = ctypes.c_void_p
+SIZE, POPULATE = 1 << 30, 0x8000
+ticks, longest = 0, 0.0
+
+def tick():
+    global ticks
+    while True:
+        ticks += 1
+        time.sleep(0.0005)
+
+def populate():
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | POPULATE
+    at = libc.mmap(None, ctypes.c_size_t(SIZE), 3, flags, -1, 0)
+    libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(SIZE))
+
+threading.Thread(target=tick, daemon=True).start()
+for _ in range(20):
+    thread = threading.Thread(target=populate)
+    thread.start()
+    time.sleep(0.02)
+    before, start = ticks, time.monotonic()
+    block = memprobe.measure(peak="kernel").__enter__()
+    seconds, seen = time.monotonic() - start, ticks - before
+    thread.join()
+    if seconds > 0.05:
+        assert seen > 5, (seconds, seen)
+        break
+""")
+
+
+@linux
+def test_the_thread_ends_soon_after_the_last_block(run_python):
+    run_python("""
+import os, time
+import memprobe
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def wait_until_alone():
+    start = time.monotonic()
+    while threads() > 1:
+        assert time.monotonic() - start < 5
+        time.sleep(0.002)
+    return time.monotonic() - start
+
+for _ in range(3):
+    with memprobe.measure():
+        with memprobe.measure():
+            time.sleep(0.01)
+            assert threads() == 2  # one for both
+    assert wait_until_alone() < 1
+block = memprobe.measure().__enter__()
+time.sleep(0.3)
+assert threads() == 2
+del block
+wait_until_alone()
+memprobe.start_sampling(0.01)
+with memprobe.measure():
+    time.sleep(0.01)
+    assert threads() == 2  # the sampler's
+    memprobe.stop_sampling()
+    assert threads() == 2
+    assert memprobe.stats().stored > 0
+wait_until_alone()
+""")
+
+
+@linux
+@pytest.mark.skipif(
+    os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="root"
+)
+def test_a_block_that_nobody_can_watch_is_refused(run_python):
+    """After unshare(CLONE_NEWPID) a process has no new thread, ever."""
+    run_python("""
+import ctypes
+import memprobe
+assert ctypes.CDLL(None).unshare(0x20000000) == 0
+try:
+    memprobe.measure().__enter__()
+except OSError as error:
+    assert "thread" in error.filename, error
+else:
+    raise AssertionError
+with memprobe.measure(peak="ends") as m:
+    bytearray(50 << 20)
+assert m.peak - m.before > 45 << 20
+""")
+
+
+def test_an_interpreters_end_leaves_its_blocks(run_python):
+    """One that an extension never gives back, as here, was open for ever."""
+    subinterpreters = (
+        "_interpreters" if sys.version_info >= (3, 13) else ("_xxsubinterpreters")
+    )
+    pytest.importorskip(subinterpreters)
+    run_python(f"""
+import os, sys, time
+import {subinterpreters} as interpreters
+import memprobe
+for _ in range(10):
+    interpreter = interpreters.create()
+    interpreters.run_string(interpreter, f'''
+import sys; sys.path[:] = {{sys.path!r}}
+import ctypes, memprobe
+for peak in {PEAKS}:
+    m = memprobe.measure(peak=peak)
+    m.__enter__()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(m))
+''')
+    interpreters.destroy(interpreter)
+    memprobe.sample_mem()
+if os.path.exists("/proc/self/task"):
+    end = time.monotonic() + 5
+    while len(os.listdir("/proc/self/task")) > 1:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+with memprobe.measure(peak="ends") as m:
+    memprobe.sample_mem()
+assert m.peak < m.before + (5 << 20)
+""")
+
+
+def test_a_sample_costs_the_same_however_many_blocks_are_open():
+    def cost():
+        start = time.perf_counter()
+        for _ in range(300):
+            memprobe.sample_mem()
+        return time.perf_counter() - start
+
+    one, many = [measure(peak="ends")], [measure(peak="ends") for _ in range(1000)]
+    costs = {1: [], 1000: []}
+    for _ in range(30):
+        for blocks in (one, many):
+            for m in blocks:
+                m.__enter__()
+            costs[len(blocks)].append(cost())
+            for m in blocks:
+                m.__exit__(None, None, None)
+    assert min(costs[1000]) < 1.2 * min(costs[1])
+
+
+@pytest.mark.parametrize("peak", ["watch", kernel])
+def test_random_blocks_beside_a_higher_past(run_fault, peak):
+    run_fault(f"""
+from peaks import MIB, measure_blocks
+off = measure_blocks({peak!r}, blocks=60, seconds=20)
+assert off[-1] < 2 * MIB, off
+assert off[len(off) // 10] > -2 * MIB, off
 """)

@@ -83,6 +83,140 @@ def test_peak_is_never_below_a_reading():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_never_falls_whoever_resets_the_kernels(run_python):
+    run_python("""
+import mmap, os
+import memprobe
+MIB = 2**20
+
+def spike(mib):
+    with mmap.mmap(-1, mib * MIB) as block:
+        block[:: mmap.PAGESIZE] = b"x" * (len(block) // mmap.PAGESIZE)
+
+def reset():
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        os._exit(0)
+
+base = memprobe.rss()
+spike(200)
+returned = memprobe.peak_rss()
+assert 195 * MIB < returned - base < 210 * MIB
+reset()
+assert memprobe.peak_rss() == returned
+spike(100)
+assert memprobe.peak_rss() == returned
+reset()
+spike(300)  # a new one counts, though the mark has fallen since
+raised = memprobe.peak_rss()
+assert 295 * MIB < raised - base < 310 * MIB
+kept = bytearray(b"x") * (400 * MIB)
+seen = memprobe.rss()
+del kept
+reset()
+assert memprobe.peak_rss() >= seen > raised  # which only a reading knows
+assert memprobe.rss() < base + 50 * MIB
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_never_falls_by_the_kernels_inexactness(run_python):
+    """VmHWM is shown as the higher of mark and RSS, of which the mark lags behind."""
+    run_python("""
+import mmap
+import memprobe
+returned = 0
+for i in range(400):
+    with mmap.mmap(-1, (40 + i % 7) * mmap.PAGESIZE) as block:
+        block[:: mmap.PAGESIZE] = b"x" * (len(block) // mmap.PAGESIZE)
+        seen = memprobe.rss()
+        now = memprobe.peak_rss()
+    assert now >= max(seen, returned), (i, now - returned)
+    returned = memprobe.peak_rss()
+    assert returned >= now
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_takes_no_heap_of_its_own_in_a_thread(run_python):
+    """A FILE's buffer in a thread makes glibc reserve 64 MiB for it."""
+    run_python("""
+import re, threading
+import memprobe
+
+def size():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmSize:\\s+(\\d+) kB", status.read())[1]) * 1024
+
+memprobe.peak_rss()
+sizes = []
+
+def work():
+    sizes.append(size())
+    for _ in range(10):
+        memprobe.peak_rss()
+    sizes.append(size())
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+before, after = sizes
+assert after - before < 2**20, (before, after)
+""")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_peak_is_found_behind_any_number_of_groups(run_python):
+    """Their line in /proc/self/status can be longer than what is read at once."""
+    run_python("""
+import os
+import memprobe
+expected = memprobe.peak_rss()
+for count in (*range(80, 180), 1000, 10_000):
+    try:
+        os.setgroups(range(1000, 1000 + count))
+    except PermissionError:
+        break
+    assert expected <= memprobe.peak_rss() < expected + 2**22, count
+""")
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux's statm")
+
+
+@needs_linux
+def test_rss_anon_is_what_the_kernel_counts_as_anonymous():
+    with open("/proc/self/status", encoding="ascii") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    expected = int(fields["RssAnon"].split()[0]) * 1024
+    assert memprobe.rss_anon() == pytest.approx(expected, abs=MIB)
+
+
+@needs_linux
+def test_rss_anon_rises_by_what_is_allocated_and_not_by_files(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * (60 * MIB))
+    before, rss = memprobe.rss_anon(), memprobe.rss()
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert len(mapped[:: mmap.PAGESIZE]) > 0
+    shared = mmap.mmap(-1, 60 * MIB)
+    shared[:: mmap.PAGESIZE] = b"x" * (len(shared) // mmap.PAGESIZE)
+    assert memprobe.rss() - rss == pytest.approx(120 * MIB, rel=0.1)
+    assert memprobe.rss_anon() - before < 5 * MIB
+    kept = bytearray(b"x") * (50 * MIB)
+    assert memprobe.rss_anon() - before == pytest.approx(len(kept), rel=0.1)
+
+
+@pytest.mark.skipif(sys.platform == "linux", reason="Linux tells")
+def test_rss_anon_is_not_implemented_where_the_system_does_not_tell():
+    with pytest.raises(NotImplementedError, match="doesn't tell"):
+        memprobe.rss_anon()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_peak_is_the_kernels(run_python):
     run_python("""
 import mmap, pathlib, re

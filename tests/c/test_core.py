@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import memprobe
+
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent / "src"
 FUZZ = HERE.parent / "fuzz"
@@ -48,11 +50,11 @@ def sanitizers(tmp_path_factory):
 
 @pytest.fixture
 def build(tmp_path, sanitizers):
-    def build(*files):
+    def build(*files, options=()):
         executable = tmp_path / files[0].stem
         command = [
             *(compiler, "-std=gnu11", "-g", "-O1", *WARNINGS, *sanitizers),
-            *("-I", SOURCE, "-I", HERE, *files),
+            *("-I", SOURCE, "-I", HERE, *options, *files),
             *("-o", executable, "-lm", "-pthread"),
         ]
         subprocess.run(command, check=True, timeout=120)
@@ -69,6 +71,15 @@ def test_core(program, build, core_files):
     subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="hostile.h is for Linux")
+@pytest.mark.parametrize("name", ["probe", "threads", "no_memory"])
+def test_core_built_in_a_hostile_way(name, build, core_files):
+    """hostile.h says what that is."""
+    program = HERE / f"test_{name}.c"
+    executable = build(program, *core_files, options=["-include", HERE / "hostile.h"])
+    subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
+
+
 @pytest.mark.parametrize(
     "corpus", sorted((FUZZ / "corpus").iterdir()), ids=lambda path: path.name
 )
@@ -82,7 +93,26 @@ def test_fuzz_corpus(corpus, build):
     subprocess.run([*RUN_UNDER, executable, *inputs], check=True, timeout=120)
 
 
+@pytest.mark.parametrize("standard", ["c11", "gnu11"])
+@pytest.mark.parametrize("limited", [False, True])
+def test_each_file_compiles_alone_without_a_warning(
+    tmp_path, core_files, standard, limited
+):
+    """What it needs it includes; with -std=c11 a system's headers show what they must."""
+    binding = [SOURCE / "_memprobe.c", SOURCE / "extension.c"]
+    options = [f"-std={standard}", "-O2", "-fPIC", *WARNINGS, "-I", SOURCE]
+    if limited:
+        if sys.version_info < (3, 12) or sysconfig.get_config_var("Py_GIL_DISABLED"):
+            pytest.skip("the abi3 wheel is for Python 3.12 and later")
+        options.append("-DPy_LIMITED_API=0x030C0000")
+    options += ["-isystem", sysconfig.get_path("include")]
+    options += ["-I", memprobe.get_include()]
+    for file in binding if limited else [*core_files, *binding]:
+        command = [compiler, *options, "-c", file, "-o", tmp_path / "file.o"]
+        subprocess.run(command, check=True, timeout=120)
+
+
 def test_only_the_binding_knows_python():
     for file in SOURCE.rglob("*.[ch]"):
-        if file.stem != "_memprobe":
+        if file.stem not in ("_memprobe", "extension"):  # which includes the former
             assert "Python.h" not in file.read_text(), file

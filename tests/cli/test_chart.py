@@ -1,18 +1,16 @@
-"""The chart in the terminal, the units of its axes, and the report around it."""
+"""The chart in the terminal, the units of its axes, and what is drawn in it."""
 
 import math
-import os
+import random
 import re
-import subprocess
-import sys
 
 import pytest
 
-from memprobe._cli.chart import chart, columns
-from memprobe._cli.units import duration_text, size_unit, step, time_unit
+from memprobe._cli.chart import chart
+from memprobe._cli.series import columns, thinned, total
+from memprobe._cli.units import duration_text, size_text, size_unit, step, time_unit
 
 MB = 2**20
-RUN = [sys.executable, "-m", "memprobe", "run"]
 
 
 def ramp(seconds, highest, count=1000):
@@ -23,26 +21,34 @@ def ramp(seconds, highest, count=1000):
 def bars(lines):
     """The bars of a chart, a string per column, from the bottom up."""
     at = max(line.find(axis) for line in lines[:-2] for axis in "┤│|" if axis in line)
-    rows = [line[at + 1 :].ljust(300) for line in lines[:-2]]
+    rows = [line[at + 1 :].ljust(300) for line in lines[:-2] if "peak" not in line]
     return ["".join(column).rstrip() for column in zip(*reversed(rows), strict=True)]
 
 
-@pytest.mark.parametrize("width", [20, 39, 40, 79, 80, 133, 199, 200, 500])
 @pytest.mark.parametrize("blocks", [True, False])
-def test_no_line_is_wider_than_asked_for(width, blocks):
-    for highest in (1, 1023, 999 * MB, 5 * 2**40, 2**63):
-        for seconds in (1e-9, 0.3, 59, 6000, 90_000, 1e7):
-            lines = chart(ramp(seconds, highest, 100), width, blocks=blocks)
-            assert width - 1 <= max(map(len, lines)) <= width
-            assert 8 <= len(lines) <= 20
-            assert blocks or all(line.isascii() for line in lines)
-            # Both axes say where they are: a unit at each label but the 0 below.
-            assert re.search(r"[0-9](b|KB|MB|GB|TB) [┤|]", "\n".join(lines))
-            assert re.search(r"[0-9] (ms|s|min|h|d)\b", lines[-1])
+def test_no_chart_is_larger_than_asked_for(blocks):
+    randoms = random.Random(7)
+    for width in [*range(1, 201), 1000]:
+        highest = randoms.choice([1, 1023, 999 * MB, 5 * 2**40, 2**63])
+        seconds = randoms.choice([1e-9, 0.3, 59, 6000, 90_000, 1e7])
+        height = randoms.randrange(0, 30)
+        peak = randoms.choice([None, 0, highest, highest + 1, highest * 3])
+        lines = chart(
+            ramp(seconds, highest, 100), width, blocks=blocks, height=height, peak=peak
+        )
+        if width < 18 or height < 4:
+            assert len(lines) <= height
+            continue
+        assert width - 1 <= max(map(len, lines)) <= width
+        assert height / 2 <= len(lines) <= height
+        assert blocks or all(line.isascii() for line in lines)
+        # Both axes say where they are: a unit at each label but the 0 below.
+        assert re.search(r"[0-9](b|KB|MB|GB|TB) [┤|]", "\n".join(lines))
+        assert re.search(r"[0-9] (ms|s|min|h|d)\b", lines[-1])
 
 
 def test_a_bar_is_as_high_as_its_label_says():
-    lines = chart([(0, 100 * MB), (10, 300 * MB)], 80, blocks=True)
+    lines = chart([(0, 100 * MB), (10, 300 * MB)], 80, blocks=True, height=15)
     labels = {line.split("┤")[0].strip(): i for i, line in enumerate(lines)}
     # The last column reaches its label's row and fills it, and the row above is empty.
     row = labels["300MB"]
@@ -66,6 +72,34 @@ def test_the_heights_follow_the_samples(blocks):
     assert abs(middle - full / 2) <= 1
 
 
+def test_the_highest_sample_is_marked_above_its_column():
+    for at in range(0, 60, 3):
+        samples = [(t, 100 * MB + 50 * MB * (t == at)) for t in range(60)]
+        lines = chart(samples, 80, blocks=True)
+        (line,) = [line for line in lines if "▼" in line]
+        assert "peak 150MB" in line
+        below = lines[lines.index(line) + 1]
+        assert below[line.index("▼")] in "▁▂▃▄▅▆▇█"
+        assert len(re.findall("[▁-█]", below)) <= 3
+    assert "▼ peak" not in chart(samples, 20, blocks=True)[0]  # no room for it
+
+
+def test_a_peak_between_two_samples_is_a_line_that_the_axis_reaches():
+    samples = [(t, 100 * MB) for t in range(60)]
+    lines = chart(samples, 80, blocks=True, peak=320 * MB)
+    tops = {
+        line.split("┤")[0].strip(): n for n, line in enumerate(lines) if "┤" in line
+    }
+    (at,) = [
+        n for n, line in enumerate(lines) if "peak 320MB between two samples" in line
+    ]
+    assert lines[at].count("╌") > 30
+    assert "350MB" in tops
+    assert tops["350MB"] <= at <= tops["300MB"]
+    assert "peak" in "".join(chart(samples, 80, blocks=False, peak=101 * MB))
+    assert "between" not in "".join(chart(samples, 80, blocks=False, peak=101 * MB))
+
+
 def test_one_high_sample_among_many_is_seen():
     samples = [(i / 100, 100 * MB) for i in range(60_000)]
     samples[31_234] = (312.34, 900 * MB)
@@ -73,6 +107,88 @@ def test_one_high_sample_among_many_is_seen():
     assert max(found) == 900 * MB
     assert sorted(found)[-2] == 100 * MB
     assert found.index(900 * MB) == int(312.34 / 599.99 * 40)
+
+
+def test_what_is_thinned_draws_the_same():
+    randoms = random.Random(3)
+    for count in (1, 2, 3, 50, 20_000):
+        times = sorted(randoms.uniform(50, 950) for _ in range(count))
+        samples = [(t, randoms.randrange(1, 2**40)) for t in times]
+        kept = thinned(iter(samples), times[0], times[-1], 100)
+        assert set(kept) <= set(samples)
+        assert kept == sorted(kept)
+        assert len(kept) <= 3 * 101 + 1
+        for part in (1, 2, 20, 50, 100):
+            assert columns(kept, part) == columns(samples, part)
+            inverse = [
+                [(t, 2**40 - rss) for t, rss in some] for some in (kept, samples)
+            ]
+            assert columns(inverse[0], part) == columns(inverse[1], part)
+
+
+class Process:
+    """What total() asks of a record."""
+
+    def __init__(self, samples, state="exited", ended=None):
+        self.started = samples[0][0]
+        self.state = state
+        self.ended = ended
+        self._samples = samples
+        self.open = 0
+
+    def samples(self):
+        self.open += 1
+        yield from self._samples
+        self.open -= 1
+
+
+def test_a_total_counts_shared_pages_once():
+    one = Process([(0, 100, 30), (10, 120, 30)], ended=20)
+    two = Process([(5, 80, 60), (15, 50, None)], state="running")
+    three = Process([(30, 7, 7)], ended=31)
+    assert list(total([two, three, one])) == [
+        (0, 100),
+        (5, 70 + 20 + 60),
+        (10, 90 + 20 + 60),
+        (15, 90 + 50 + 30),
+        (20, 50),
+        (30, 57),
+        (31, 50),
+    ]
+
+
+def test_a_total_is_what_a_plain_sum_says():
+    randoms = random.Random(5)
+    processes = []
+    for _ in range(20):
+        times = sorted(randoms.sample(range(1000), 30))
+        samples = [
+            (t, *sorted(randoms.choices(range(1, 99), k=2))[::-1]) for t in times
+        ]
+        processes.append(Process(samples, ended=times[-1] + randoms.randrange(30)))
+    most = 0
+    at = {}
+    for time, bytes in total(processes):
+        at[time] = bytes
+        most = max(most, sum(process.open for process in processes))
+    for time, bytes in at.items():
+        now = [
+            [s for s in process._samples if s[0] <= time][-1]
+            for process in processes
+            if process.started <= time < process.ended
+        ]
+        assert bytes == sum(rss - shared for _, rss, shared in now) + max(
+            shared for _, _, shared in now
+        )
+    assert most <= 20
+
+
+def test_a_total_reads_files_only_while_their_processes_live():
+    processes = [
+        Process([(t, 50, 0), (t + 5, 60, 0)], ended=t + 6) for t in range(0, 900, 9)
+    ]
+    for _ in total(processes):
+        assert sum(process.open for process in processes) <= 2
 
 
 def test_between_two_samples_the_last_one_counts():
@@ -83,7 +199,7 @@ def test_between_two_samples_the_last_one_counts():
 
 def test_a_chart_of_one_moment():
     lines = chart([(0.5, 300 * MB)], 80, blocks=False)
-    assert {len(column) for column in bars(lines) if column} == {12}
+    assert {len(column) for column in bars(lines) if column} == {6}
 
 
 def test_nothing_to_draw_and_no_room_are_no_lines():
@@ -128,6 +244,12 @@ def test_units():
     ]
 
 
+def test_sizes_have_three_digits():
+    sizes = [0, 1023, 1024, 10_234, 99.96 * 1024, 999 * 1024, 9.996 * MB, 2**60]
+    texts = "0b 1023b 1.00KB 9.99KB 100KB 999KB 10.0MB 1048576TB"
+    assert " ".join(map(size_text, sizes)) == texts
+
+
 def test_steps_are_the_least_that_suffice():
     for most in (1, 3, 9, 20):
         for exponent in range(-60, 61):
@@ -156,175 +278,3 @@ def test_steps_are_the_least_that_suffice():
 )
 def test_durations_as_text(seconds, text):
     assert duration_text(seconds) == text
-
-
-# The report
-
-
-def report_of(stderr, title):
-    """The lines of a report: (dump, figures, chart)."""
-    assert stderr.startswith(f"memprobe: {title}\n")
-    head, _, drawn = stderr.partition("\n\n")
-    lines = head.splitlines()[1:]
-    figures = [line for line in lines if not line.startswith("-    > ")]
-    dump = [line for line in lines if line.startswith("-    > ")]
-    return dump, figures, drawn.splitlines()
-
-
-def run(tmp_path, code, *options):
-    (tmp_path / "program.py").write_text(code)
-    result = subprocess.run(
-        [*RUN, *options, "program.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return result.stderr
-
-
-def bytes_of(text):
-    number, unit = re.search(r"([0-9.]+)(KB|MB|GB)", text).groups()
-    return float(number) * {"KB": 2**10, "MB": MB, "GB": 2**30}[unit]
-
-
-def test_the_report_has_dump_peak_duration_and_chart(tmp_path):
-    stderr = run(
-        tmp_path,
-        # Not bytes: allocators keep what is freed.
-        "import mmap, time\nbig = mmap.mmap(-1, 200 << 20)\n"
-        "for i in range(0, len(big), 4096): big[i] = 1\ntime.sleep(0.3)\n"
-        "big.close()\ntime.sleep(0.3)\n",
-    )
-    dump, figures, drawn = report_of(stderr, "program.py")
-    assert len(dump) == 10
-    assert figures[0] == "- rss (sample):"
-    assert re.fullmatch(r"- rss \(end\): [0-9.]+MB\.", figures[1])
-    assert re.fullmatch(r"- rss \(peak\): [0-9.]+MB\.", figures[2])
-    assert re.fullmatch(r"- duration: ([0-9.]+ s|[0-9]+ ms)\.", figures[3])
-    assert len(figures) == 4
-    end, peak = bytes_of(figures[1]), bytes_of(figures[2])
-    assert end < 100 * MB
-    assert 200 * MB < peak < 260 * MB
-    assert max(map(bytes_of, dump)) <= peak
-    # No terminal: 80 columns at most, and ASCII.
-    assert max(map(len, drawn)) == 80
-    assert all(line.isascii() for line in drawn)
-    high = [len(column) for column in bars(drawn) if column]
-    assert max(high) > 2 * high[-1]
-    assert sum(map(len, bars(drawn))) > 200
-
-
-def test_the_number_of_samples_printed_is_asked_for(tmp_path):
-    code = "import time; time.sleep(0.5)"
-    for count in (0, 1, 2, 7):
-        dump, figures, _ = report_of(
-            run(tmp_path, code, "--samples", str(count)), "program.py"
-        )
-        assert len(dump) == count
-        assert ("- rss (sample):" in figures) == (count > 0)
-
-
-def test_the_report_does_not_count_itself(tmp_path):
-    """65 536 samples as Python objects would be 8 MiB in end and peak."""
-    stderr = run(
-        tmp_path,
-        "import memprobe, time\n"
-        "for i in range(70_000): memprobe.sample_mem()\n"
-        "import os; print(memprobe.rss(), file=open('rss', 'w'))",
-    )
-    _, figures, _ = report_of(stderr, "program.py")
-    at_the_end = int((tmp_path / "rss").read_text())
-    for line in figures:
-        if line.startswith(("- rss (end)", "- rss (peak)")):
-            assert abs(bytes_of(line) - at_the_end) < 3 * MB
-
-
-def test_a_report_says_what_it_cannot_show(tmp_path):
-    stderr = run(
-        tmp_path,
-        "import memprobe, time\nmemprobe.configure(capacity=1000)\ntime.sleep(0.3)\n"
-        "for i in range(5_000): memprobe.sample_mem()\n",
-        "--csv",
-        "out.csv",
-    )
-    _, figures, _ = report_of(stderr, "program.py")
-    overwritten = next(line for line in figures if "overwritten" in line)
-    count = int(re.search(r"\): ([0-9]+) older samples\.", overwritten).group(1))
-    assert 4000 <= count < 5000
-    assert re.search(r"- not shown: the first [0-9.]+ m?s; --interval keeps", stderr)
-    rows = (tmp_path / "out.csv").read_text().splitlines()[2:]
-    assert len(rows) == 1000
-
-
-def test_csv_has_all_samples_and_the_start(tmp_path):
-    import calendar
-    import csv
-    import time
-
-    before = time.time()
-    run(tmp_path, "import time; time.sleep(0.5)", "--csv", "out.csv")
-    after = time.time()
-    lines = (tmp_path / "out.csv").read_text().splitlines()
-    stamp = re.fullmatch(r"# started (\S+)(\.[0-9]{6})Z", lines[0])
-    start = calendar.timegm(time.strptime(stamp[1], "%Y-%m-%dT%H:%M:%S"))
-    assert before - 1 < start + float(stamp[2]) < after
-    assert lines[1] == "seconds,rss_bytes"
-    rows = [(float(s), int(rss)) for s, rss in csv.reader(lines[2:])]
-    assert len(rows) > 5
-    times = [seconds for seconds, _ in rows]
-    assert times == sorted(times)
-    assert 0 <= times[0] < 0.2
-    assert 0.5 <= times[-1] < after - before
-    assert all(MB < rss < 2**30 for _, rss in rows)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
-@pytest.mark.parametrize("width", [40, 80, 200])
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_in_a_terminal_the_chart_is_as_wide(tmp_path, width, encoding):
-    import fcntl
-    import pty
-    import select
-    import struct
-    import termios
-
-    (tmp_path / "p.py").write_text(
-        "import time\nbig = bytearray(100 << 20)\ntime.sleep(0.3)\n"
-    )
-    leader, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    process = subprocess.Popen(
-        [*RUN, "p.py"],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "17"},
-    )
-    os.close(terminal)
-    written = b""
-    with process:
-        while select.select([leader], [], [], 60)[0]:
-            try:
-                part = os.read(leader, 65536)
-            except OSError:  # EIO: nobody has it open any more
-                break
-            if not part:
-                break
-            written += part
-        else:
-            process.kill()
-            pytest.fail("nothing for a minute")
-        assert process.stdout.read() == b""
-    os.close(leader)
-    assert process.returncode == 0
-    lines = written.decode(encoding).splitlines()
-    assert lines[0] == "memprobe: p.py"
-    drawn = lines[lines.index("") + 1 :]
-    assert max(map(len, lines)) < width or width == 40
-    assert max(map(len, drawn)) in (width - 2, width - 1)
-    assert ("┤" in "".join(drawn)) == (encoding == "utf-8")
-    assert "100MB" in "".join(drawn)
-    assert sum(line.count("█" if encoding == "utf-8" else "#") for line in drawn) > 100

@@ -1,589 +1,697 @@
-"""`memprobe run`: the program runs, and ends, as it does without memprobe."""
+"""`memprobe run`: what it starts, what it says of it, and that it leaves nothing."""
 
+import contextlib
+import csv
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
-import zipfile
-from pathlib import Path
+import time
 
 import pytest
 
-RUN = [sys.executable, "-W", "error", "-m", "memprobe", "run"]
-PLAIN = [sys.executable, "-W", "error"]
+if os.name != "posix":
+    pytest.skip("written for POSIX", allow_module_level=True)
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork()")
+MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
+LINUX = sys.platform == "linux"
+linux = pytest.mark.skipif(not LINUX, reason="needs /proc")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+KEPT = "kept = bytearray(b'x') * (60 << 20)\n"
+CHILD = "import time; kept = bytearray(b'x') * (60 << 20); time.sleep(0.6)"
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Run a command in a folder that has nothing but the test's files."""
+def folder(tmp_path):
+    """Where programs run; TMPDIR is beside it, to see what is left there."""
+    for name in ("here", "tmp"):
+        (tmp_path / name).mkdir()
+    yield tmp_path / "here"
+    assert os.listdir(tmp_path / "tmp") == []
 
-    def start(command, **options):
+
+@pytest.fixture
+def run(folder):
+    """Run a program by memprobe run, with a time limit."""
+
+    def run(*words, code=None, env=None, command=(MEMPROBE, "run"), **options):
+        if code is not None:
+            (folder / "program.py").write_text(code)
+            words = [*words, "program.py"]
         return subprocess.run(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
+            [*command, *words],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder.parent / "tmp"), **(env or {})},
+            **{"stdin": subprocess.DEVNULL, **options},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=60,
             check=False,
-            **{"cwd": tmp_path, **options},
         )
 
-    return start
+    return run
 
 
-@pytest.fixture
-def same(start):
-    """Run a program plainly and by memprobe run: both must do and say the same.
-
-    Returns what memprobe adds on standard error.
-    """
-
-    def same(program, *, report=True, flags=(), **options):
-        plain = start([*PLAIN, *flags, *program], **options)
-        command = [sys.executable, "-W", "error", *flags, "-m", "memprobe", "run"]
-        ours = start([*command, *program], **options)
-        assert ours.stdout == plain.stdout
-        title = f"-m {program[1]}" if program[0] == "-m" else str(program[0])
-        said, line, added = ours.stderr.rpartition(f"memprobe: {title}\n")
-        assert bool(line) == report
-        assert (said or added if not report else said) == plain.stderr
-        assert ours.returncode == plain.returncode
-        return added
-
-    return same
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
-SHOW = """
-import sys
-def show(name, value):
-    if type(value).__name__.endswith(("Loader", "zipimporter")):
-        value = type(value).__name__, getattr(value, "path", "")
-    if type(value).__name__ == "ModuleSpec":
-        value = value.name, value.origin, value.parent, value.cached
-    if type(value).__name__ == "module":
-        value = value.__name__
-    print(name, value)
-for name in sorted(globals()):
-    if name != "show":
-        show(name, globals()[name])
-print(sys.argv, sys.path)
-print(sys.modules["__main__"].__dict__ is globals())
-print(__name__ == "__main__", "__file__" in globals())
-"""
-ARGUMENTS = ["-h", "--csv", "no.csv", "--", "-m", "x", ""]
+def peak_of(report):
+    return float(re.search(r"^- rss \(peak\): ([\d.]+)MB\.$", report, re.M)[1])
 
 
-@pytest.fixture
-def show(tmp_path):
-    (tmp_path / "folder" / "package").mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
-    for path in (
-        "show.py",
-        "folder/inner.py",
-        "folder/__main__.py",
-        "folder/package/__init__.py",
-        "folder/package/__main__.py",
-        "folder/package/module.py",
-    ):
-        (tmp_path / path).write_text(SHOW)
-    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
-        archive.writestr("__main__.py", SHOW)
-    return tmp_path
+# -- What it says ---------------------------------------------------------------------
 
 
-PROGRAMS = [
-    ["show.py"],
-    ["./show.py"],
-    ["folder/../show.py"],
-    ["folder/inner.py"],
-    ["folder"],
-    ["./folder/"],
-    ["archive"],
-    ["-m", "show"],
-    ["-m", "folder.inner"],
-    ["-m", "folder"],
-    ["-m", "folder.package"],
-    ["-m", "folder.package.module"],
-]
-
-
-@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
-def test_the_program_finds_itself_as_python_starts_it(same, show, program):
-    same([*program, *ARGUMENTS])
-
-
-@pytest.mark.parametrize("program", [["show.py"], ["folder"], ["-m", "show"]], ids=str)
-@pytest.mark.parametrize("flag", ["-I", "-P"])
-def test_what_python_was_told_about_the_path_holds(same, start, show, program, flag):
-    if flag == "-P" and sys.version_info < (3, 11):
-        pytest.skip("-P came with 3.11")
-    if start([*PLAIN, flag, "-c", "import memprobe"]).returncode != 0:
-        pytest.skip("memprobe is only on PYTHONPATH, which -I ignores")
-    same(program, flags=[flag], report=program != ["-m", "show"])
-
-
-def test_a_script_behind_a_link_finds_its_neighbours(same, show):
-    (show / "folder" / "neighbour.py").write_text("")
-    script = show / "folder" / "script.py"
-    script.write_text("import neighbour, sys; print(sys.path, sys.argv, __file__)")
-    try:
-        (show / "link.py").symlink_to(script)
-    except OSError as error:
-        pytest.skip(f"no links: {error}")
-    if not (show / "link.py").is_symlink():
-        pytest.skip("no links, and no error either")
-    same(["link.py"])
-
-
-def test_a_compiled_script_runs(same, show):
-    import py_compile
-
-    py_compile.compile(str(show / "show.py"), cfile=str(show / "compiled.pyc"))
-    same(["compiled.pyc"])
-
-
-def test_a_script_in_another_encoding_runs(same, tmp_path):
-    text = "# coding: latin-1\nprint(ascii('\xe4\xf6')); raise ValueError('\xfc')\n"
-    (tmp_path / "latin.py").write_bytes(text.encode("latin-1"))
-    same(["latin.py"])
-
-
-def test_the_console_script_does_the_same(start, show):
-    scripts = Path(sysconfig.get_path("scripts"))
-    name = "memprobe.exe" if os.name == "nt" else "memprobe"
-    if not (scripts / name).exists():
-        pytest.skip("memprobe was installed without its script")
-    plain = start([sys.executable, "show.py", *ARGUMENTS])
-    ours = start([scripts / name, "run", "show.py", *ARGUMENTS])
-    assert ours.stdout == plain.stdout
-    assert ours.stderr.startswith("memprobe: show.py\n")
-    (show / "fail.py").write_text("def f():\n    1 / 0\nf()\n")
-    plain = start([sys.executable, "fail.py"])
-    ours = start([scripts / name, "run", "fail.py"])
-    assert ours.stderr.partition("memprobe: fail.py\n")[0] == plain.stderr
-    assert ours.returncode == plain.returncode == 1
-
-
-ENDS = {
-    "nothing": "",
-    "exit": "import sys; sys.exit()",
-    "exit 0": "import sys; sys.exit(0)",
-    "exit 3": "import sys; sys.exit(3)",
-    "exit -1": "import sys; sys.exit(-1)",
-    "exit text": "import sys; sys.exit('b\\xe4d')",
-    "exit object": "import sys; sys.exit([1, 2])",
-    "exit False": "raise SystemExit(False)",
-    "error": "def f():\n    raise ValueError('no')\nf()",
-    "error at once": "1 / 0",
-    "chained": "try:\n    1 / 0\nexcept Exception as e:\n    raise KeyError(1) from e",
-    "in context": "try:\n    1 / 0\nexcept Exception:\n    raise KeyError(1)",
-    "base": "class Odd(BaseException): pass\nraise Odd('x')",
-    "in a module": "import json\njson.loads('{')",
-    "syntax": "x = 1\nif x\n    pass",
-    "indentation": "if 1:\npass",
-    "evaluated": "eval('1 +')",
-    "interrupt": "raise KeyboardInterrupt",
-    "interrupted": "import signal as s\n"
-    "s.signal(s.SIGINT, s.default_int_handler)\ns.raise_signal(s.SIGINT)",
-    "assertion": "assert not 'optimised'",
-    "hook": "import sys\nsys.excepthook = lambda t, v, tb: print(t, v, tb.tb_lineno,\n"
-    "    v.__traceback__ is tb, sys.last_value is v, sys.last_traceback is tb,\n"
-    "    tb.tb_frame.f_code.co_name, file=sys.stderr)\n1 / 0",
-    "hook exits": "import sys\nsys.excepthook = lambda *a: sys.exit(9)\n1 / 0",
-    "finalizers": "import sys\nclass A:\n    def __del__(self): print('gone')\na = A()",
-    "exit functions": "import atexit\n"
-    "atexit.register(print, 'last')\natexit.register(print, 'first')\n1 / 0",
-    "exit function fails": "import atexit\nclass F:\n"
-    "    def __repr__(self): return 'F'\n    def __call__(self): 1 / 0\n"
-    "atexit.register(F())",
-    "threads": "import threading, time\n"
-    "def f():\n    time.sleep(0.3); print('thread')\n"
-    "threading.Thread(target=f).start(); print('main')\n1 / 0",
-    "thread fails": "import threading\n"
-    "t = threading.Thread(target=lambda: 1 / 0, name='T'); t.start(); t.join()",
-    "daemon": "import threading, time\n"
-    "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
-    "pool": "import concurrent.futures as c, time\n"
-    "c.ThreadPoolExecutor().submit(lambda: (time.sleep(0.2), print('late')))",
-    "warning": "import warnings; warnings.simplefilter('default')\n"
-    "warnings.warn('careful')",
-    "closed streams": "import sys; print('x'); sys.stdin.close()",
-    "main is there": "import __main__, pickle\ndef f(): return 42\n"
-    "print(__main__.f(), pickle.loads(pickle.dumps(f)) is f)",
-    "builtins": "import builtins; print(__builtins__ is builtins, __builtins__.len)",
-}
-
-
-@pytest.mark.parametrize("end", ENDS)
-def test_the_program_ends_as_it_does_plainly(same, tmp_path, end):
-    (tmp_path / "program.py").write_text(ENDS[end], encoding="utf-8")
-    report = end not in {"syntax", "indentation"}
-    added = same(["program.py"], report=report)
-    assert added.count("- rss (end): ") == report
-    same(["-m", "program"])
-
-
-@pytest.mark.parametrize("end", ["error", "exit 3", "interrupt", "threads"])
-def test_a_folder_ends_as_it_does_plainly(same, tmp_path, end):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "__main__.py").write_text(ENDS[end])
-    same(["folder"])
-
-
-def test_optimisation_and_development_mode_hold(same, tmp_path):
-    (tmp_path / "program.py").write_text(ENDS["assertion"])
-    same(["program.py"], flags=["-O"])
-    same(["program.py"], flags=["-X", "dev"])
-
-
-def test_the_report_comes_after_threads_and_exit_functions(start, tmp_path):
-    (tmp_path / "program.py").write_text("""
-import atexit, sys, threading, time
-def say(text):
-    sys.stderr.write(text + "\\n")
-atexit.register(say, "exit function")
-def work():
-    time.sleep(0.3)
-    say("thread")
-threading.Thread(target=work).start()
-say("main")
-sys.exit("exit")
-""")
-    ours = start([*RUN, "program.py"])
-    lines = ours.stderr.splitlines()
-    assert lines[:5] == [
-        "main",
-        "exit",
-        "thread",
-        "exit function",
-        "memprobe: program.py",
-    ]
-    assert ours.returncode == 1
-
-
-def test_output_comes_before_the_report(start, tmp_path):
-    (tmp_path / "program.py").write_text("print('output', end='')")
-    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
-    with open(tmp_path / "both", "w") as both:
-        command = [*RUN, "program.py"]
-        subprocess.run(
-            command, cwd=tmp_path, env=buffered, stdout=both, stderr=both, check=True
-        )
-    assert (tmp_path / "both").read_text().startswith("outputmemprobe: program.py\n")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="signals are other ones on Windows")
-@pytest.mark.parametrize("program", [["program.py"], ["-m", "program"]], ids=str)
-def test_ctrl_c_ends_the_program_and_is_reported(tmp_path, program):
-    (tmp_path / "program.py").write_text("""
-import time
-print("ready", flush=True)
-while True:  # a signal just before a sleep is seen after it
-    time.sleep(0.01)
-""")
-    process = subprocess.Popen(
-        [*RUN, *program],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=60)
-        finally:
-            process.kill()  # if it is still there
-    assert process.returncode == -signal.SIGINT
-    said, line, added = stderr.partition(f"memprobe: {' '.join(program)}\n")
-    assert said.startswith("Traceback (most recent call last):\n")
-    assert said.endswith("KeyboardInterrupt\n")
-    assert "memprobe" not in said.replace(str(tmp_path), "")
-    assert line
-    assert "- rss (end): " in added
-
-
-@needs_fork
-@pytest.mark.parametrize(
-    "child",
-    ["pass", "sys.exit(5)", "1 / 0", "os._exit(6)", "raise KeyboardInterrupt"],
-)
-def test_a_forked_child_ends_plainly_and_reports_nothing(same, tmp_path, child):
-    (tmp_path / "program.py").write_text(f"""
-import atexit, os, sys
-atexit.register(lambda: print("exit function", flush=True))
-if os.fork() == 0:
-    {child}
-else:
-    print("child ended with", os.wait()[1], flush=True)
-""")
-    added = same(["program.py"])
-    assert added.count("- rss (end): ") == 1
-
-
-MULTIPROCESSING = """
-import multiprocessing
-import sys
-
-def square(x):
-    return x * x
-
-class Point:
-    x = 3
-
-def point(q):
-    q.put(Point())
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
-    with context.Pool(2) as pool:
-        print(pool.map(square, range(5)))
-    q = context.Queue()
-    process = context.Process(target=point, args=(q,))
-    process.start()
-    print(q.get().x)
-    process.join()
-    print(process.exitcode)
-"""
-
-
-@pytest.mark.parametrize("way", ["spawn", "fork", "forkserver"])
-@pytest.mark.parametrize("program", [["program.py"], ["-m", "program"]], ids=str)
-def test_multiprocessing_finds_the_functions_of_main(start, tmp_path, program, way):
-    import multiprocessing
-
-    if way not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {way} on this system")
-    (tmp_path / "program.py").write_text(MULTIPROCESSING)
-    # Not with -W error: since 3.12 a fork beside the threads of a Pool is warned of.
-    command = [sys.executable, "-m", "memprobe", "run", *program, way]
-    ours = start(command)
-    assert ours.stdout == "[0, 1, 4, 9, 16]\n3\n0\n"
-    assert ours.stderr.count("- rss (end): ") == 1
-    assert ours.returncode == 0
-
-
-def test_a_killed_program_leaves_no_report(start, tmp_path):
-    (tmp_path / "program.py").write_text("import os; os._exit(7)")
-    ours = start([*RUN, "program.py"])
-    assert (ours.returncode, ours.stdout, ours.stderr) == (7, "", "")
-
-
-def test_a_program_may_close_or_replace_its_streams(start, tmp_path):
-    (tmp_path / "program.py").write_text("""
-import io, sys
-sys.stdout = io.StringIO()
-sys.stderr = io.StringIO()
-""")
-    ours = start([*RUN, "program.py"])
-    assert ours.stderr.startswith("memprobe: program.py\n")
-    (tmp_path / "program.py").write_text("import sys; sys.stderr.close()")
-    ours = start([*RUN, "program.py"])
-    assert (ours.returncode, ours.stderr) == (0, "")
-
-
-def test_a_program_may_use_memprobe_itself(start, tmp_path):
-    """Its own sampler takes the place of ours; what it forgets is in the report."""
-    (tmp_path / "program.py").write_text("""
-import io, time
-import memprobe
-memprobe.stop_sampling()                  # nothing of the program's runs
-big = bytearray(200 << 20); time.sleep(0.2)
-del big
-memprobe.memdump(file=io.StringIO())
-memprobe.clear()
-assert not memprobe.snapshot()
-for wrong in (0, "x"):
-    try:
-        memprobe.start_sampling(wrong)
-    except (ValueError, TypeError):
-        pass
-    else:
-        raise AssertionError(wrong)
-with memprobe.sampling(interval=0.001):
-    try:
-        memprobe.start_sampling()
-    except RuntimeError as error:
-        assert str(error) == "the sampler runs already"
-    else:
-        raise AssertionError("started twice")
-    time.sleep(0.1)
-with memprobe.sampling(0.01):
-    pass
-memprobe.clear()
-time.sleep(0.5)
-assert memprobe.stats().count > 5         # ours goes on
-memprobe.configure(capacity=5000)
-memprobe.memdump(samples=0)
-""")
-    ours = start([*RUN, "--csv", "out.csv", "program.py"])
-    assert ours.returncode == 0, ours.stderr
-    rows = (tmp_path / "out.csv").read_text().splitlines()[2:]
-    assert max(int(row.split(",")[1]) for row in rows) > 200 << 20
-
-
-@needs_fork
-def test_a_child_has_no_sampler_to_give_back(start, tmp_path):
-    (tmp_path / "program.py").write_text("""
-import os, time
-import memprobe
-if os.fork() == 0:
-    with memprobe.sampling(0.001):
-        time.sleep(0.1)
-    memprobe.clear()
-    time.sleep(0.2)
-    os._exit(memprobe.stats().count)
-assert os.wait()[1] == 0
-""")
-    ours = start([*RUN, "program.py"])
-    assert ours.returncode == 0, ours.stderr
+def test_the_report_has_the_lines_of_a_dump_and_how_it_went(run):
+    done = run(code=KEPT + "import time; time.sleep(0.3)")
+    lines = done.stderr.splitlines()
+    assert lines[:2] == ["memprobe: program.py", "- rss (sample):"]
+    samples = [line for line in lines if line.startswith("-    > ")]
+    assert 3 <= len(samples) <= 10
+    assert re.fullmatch(r"-    > [\d.]+MB,", samples[0])
+    after = lines[2 + len(samples) :]
+    assert re.fullmatch(r"- rss \(end\): [\d.]+MB\.", after[0])
+    assert 60 < peak_of(done.stderr) < 90
+    assert re.fullmatch(r"- duration: (\d+ ms|\d\.\d s)\.", after[2])
+    assert after[3] == "- outcome: exited."
+    assert "peak " in after[4]
+    assert after[-1].endswith(" ms") or after[-1].endswith(" s")
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
-    ("program", "status", "words"),
+    ("code", "status", "outcome"),
     [
+        ("raise SystemExit(3)", 3, "exited (status 3)"),
+        ("import os; os._exit(7)", 7, "exited (status 7)"),
+        ("1 / 0", 1, "exited (status 1)"),
+        ("import os; os.kill(os.getpid(), 15)", -15, "ended by SIGTERM"),
+        ("import os; os.kill(os.getpid(), 9)", -9, "killed"),
+        ("import os, sys; os.dup2(os.open('/dev/null', 1), 2)", 0, "exited"),
         (
-            ["missing.py"],
-            2,
-            "missing.py': [Errno 2] No such file or directory\n",
+            "import os; os.close(2); os.open('data', os.O_CREAT | os.O_RDWR)",
+            0,
+            "exited",
         ),
-        (["-m", "missing"], 1, "No module named missing"),
-        (["-m", "empty"], 1, "No module named empty.__main__; 'empty' is a package"),
-        (["empty"], 1, "can't find '__main__' module in"),
     ],
 )
-def test_a_missing_program_is_one_line(same, start, show, program, status, words):
-    ours = start([*RUN, *program])
-    assert words in ours.stderr
-    assert ours.stderr.count("\n") == 1
-    assert ours.stdout == ""
-    assert ours.returncode == status
-    assert start([*PLAIN, *program]).returncode == status
+def test_there_is_a_report_whatever_ends_the_program(
+    run, folder, code, status, outcome
+):
+    done = run(code=KEPT + code)
+    assert done.returncode == status
+    assert f"- outcome: {outcome}.\n" in done.stderr
+    assert 60 < peak_of(done.stderr) < 90
+    if (folder / "data").exists():
+        assert (folder / "data").read_text() == ""
 
 
-@pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() == 0, reason="everything is readable"
-)
-def test_an_unreadable_script_is_one_line(start, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("")
-    script.chmod(0)
-    ours = start([*RUN, "script.py"])
-    reason = "[Errno 13] Permission denied"
-    assert ours.stderr == f"memprobe: can't open file {str(script)!r}: {reason}\n"
-    assert ours.returncode == 2
+def test_a_peak_at_the_very_end_is_known(run):
+    done = run(code="import os\nkept = bytearray(b'x') * (100 << 20)\nos._exit(0)")
+    assert 100 < peak_of(done.stderr) < 125
 
 
-@pytest.mark.parametrize(
-    "content", [b"\0\1\2", b"\x7fELF\0\0", b"\xff\xfe x", b"\x89PN"]
-)
-def test_what_is_no_python_has_no_traceback(start, tmp_path, content):
-    (tmp_path / "binary").write_bytes(content)
-    ours = start([*RUN, "binary"])
-    assert ours.returncode == 1
-    assert "memprobe: " not in ours.stderr
-    assert "Traceback" not in ours.stderr
-    assert "Error: " in ours.stderr
+@linux
+def test_a_peak_of_children_is_not_the_programs(run):
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}])"
+    assert peak_of(run(code=code).stderr) < 40
+
+
+@linux
+def test_a_family_has_a_table_and_its_sum(run, folder):
+    code = f"""
+import subprocess, sys
+children = [subprocess.Popen([sys.executable, "-c", {CHILD!r}]) for _ in range(5)]
+for child in children:
+    child.wait()
+"""
+    done = run("--csv", "out.csv", code=code)
+    lines = done.stderr.splitlines()
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    [header] = [i for i, line in enumerate(lines) if " pid command" in line]
+    pids = [int(line.split()[0]) for line in lines[header + 1 : header + 7]]
+    assert len(set(pids)) == 6
+    assert lines[header + 1].split()[1] == "program.py"
+    assert all(re.match(r" *\d+   python", line) for line in lines[header + 2 :][:5])
+    assert lines[header + 7].startswith("all of them, pages that they share once; ")
+    peak = float(re.search(r"peak (\d+)MB", lines[header + 8])[1])
+    assert 300 < peak < 400
+    rows = rows_of(folder / "out.csv")
+    assert {int(row["pid"]) for row in rows} == set(pids)
+    assert list(rows[0]) == [
+        *("pid", "command", "started", "seconds", "rss_bytes", "shared_bytes")
+    ]
+    by_pid = {int(row["pid"]): int(row["rss_bytes"]) >> 20 for row in rows}
+    assert max(int(row["rss_bytes"]) for row in rows) > 60 << 20
+    assert len(by_pid) == 6
+
+
+@linux
+def test_children_that_came_and_went_are_counted(run):
+    done = run(code="import os\nfor _ in range(50): os.system('true')")
+    counted = re.search(
+        r"- not listed: (\d+) short-lived processes?, (\d+) missed", done.stderr
+    )
+    assert sum(map(int, counted.groups())) > 0
+
+
+@linux
+def test_those_that_live_on_are_named(run, folder):
+    done = run("sh", "-c", "sleep 20 & sleep 20 & echo $!; sleep 0.3; exit 4")
+    assert done.returncode == 4
+    found = re.search(
+        r"- 2 processes live on: memprobe watch (\d+) (\d+)\n", done.stderr
+    )
+    pids = [int(pid) for pid in found.groups()]
+    try:
+        assert int(done.stdout) in pids
+        assert all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+@linux
+def test_into_a_folder_the_rest_is_recorded_on(run, folder):
+    (folder / "trail").mkdir()
+    done = run("--record", "trail", "sh", "-c", "sleep 1.5 & sleep 0.3")
+    assert "- 1 process lives on, and recorded: memprobe show --follow trail\n" in (
+        done.stderr
+    )
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        shown = subprocess.run(
+            [MEMPROBE, "show", "--json", "trail"], cwd=folder, capture_output=True
+        ).stdout
+        if b'"running"' not in shown:
+            break
+        time.sleep(0.2)
+    assert shown.count(b'"exited"') >= 2
+
+
+def test_a_program_too_short_to_be_seen_is_no_error(run):
+    done = run("true")
+    assert done.returncode == 0
+    assert done.stderr.startswith("memprobe: true\n")
+    assert "- outcome: exited.\n" in done.stderr
+    assert "not observed" not in done.stderr
+
+
+def test_so_many_samples_are_printed_as_were_asked_for(run):
+    code = "import time\nkept = []\n"
+    code += "for _ in range(20): kept.append(b'x' * 5_000_000); time.sleep(.02)"
+    for count in (0, 1, 2, 15):
+        done = run("--samples", str(count), code=code)
+        assert done.stderr.count("-    > ") == count
+    assert "- rss (sample):" in done.stderr
+
+
+def test_quiet_says_nothing(run, folder):
+    done = run("--quiet", "--csv=out.csv", code="import time; time.sleep(0.1)")
+    assert done.stderr == done.stdout == ""
+    assert rows_of(folder / "out.csv")
+
+
+def test_csv_to_standard_output_stands_behind_the_programs(run):
+    done = run("--csv", "-", code="import time; print('mine'); time.sleep(0.1)")
+    first, header, *rows = done.stdout.splitlines()
+    assert (first, header.split(",")[0]) == ("mine", "pid")
+    assert rows
+
+
+@linux
+def test_csv_into_a_process_of_the_shell(run, folder):
+    if shutil.which("bash") is None:
+        pytest.skip("no bash")
+    line = f"{MEMPROBE} run --csv >(cat > copy) true; sleep 0.5"
+    run("-c", line, command=["bash"])
+    assert (folder / "copy").read_text().startswith("pid,command")
+
+
+def test_what_cannot_be_written_at_the_end_leaves_the_status(run, folder):
+    code = "import os; os.mkdir('out.csv'); raise SystemExit(5)"
+    done = run("--csv", "out.csv", code=code)
+    assert done.returncode == 5
+    assert done.stderr.endswith("memprobe: cannot write 'out.csv': Is a directory\n")
+
+
+def test_a_picture_of_the_run(run, folder):
+    pytest.importorskip("matplotlib")
+    done = run("--plot", "out.svg", code=KEPT + "import time; time.sleep(0.3)")
+    assert done.returncode == 0, done.stderr
+    assert "peak" in (folder / "out.svg").read_text()
+
+
+def test_the_program_may_go_elsewhere_and_clear_all_it_has(run, folder):
+    (folder / "sub").mkdir()
+    code = "import os, sys\nos.chdir('sub'); sys.path.clear(); os.environ.clear()"
+    done = run("--csv", "out.csv", code=code)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out.csv").exists()
+
+
+def test_an_old_file_stays_until_the_program_has_ended(run, folder):
+    (folder / "out.csv").write_text("old")
+    code = "import os; print(open('out.csv').read(), os.path.exists('new.csv'))"
+    assert run("--csv", "out.csv", code=code).stdout == "old False\n"
+    assert run("--csv", "new.csv", code=code).stdout.endswith(" False\n")
+    assert (folder / "out.csv").read_text() != "old"
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "no script to run"),
-        (["-m"], "no module to run"),
+        ([], "there is nothing to run"),
+        (["-m"], "there is nothing to run"),
+        (["--"], "there is nothing to run"),
         (["--interval", "0", "p.py"], "above 0, not '0'"),
-        (["--interval", "nan", "p.py"], "above 0, not 'nan'"),
-        (["--interval", "fast", "p.py"], "above 0, not 'fast'"),
-        (["--interval=-1", "p.py"], "above 0, not '-1'"),
+        (["--interval=nan", "p.py"], "above 0, not 'nan'"),
         (["--samples=-1", "p.py"], "must be an int, 0 or more, not '-1'"),
-        (["--samples", "x", "p.py"], "must be an int, 0 or more, not 'x'"),
         (["--plot", "x.gif", "p.py"], "must end in .png or .svg, not 'x.gif'"),
-        (["--sam", "1", "p.py"], "unrecognized arguments"),
-        (["--csv"], "expected one argument"),
+        (["--sam", "1", "p.py"], "there is no option --sam"),
+        (["--csv"], "--csv needs a value"),
+        (["--quiet=1", "p.py"], "--quiet takes no value"),
     ],
 )
-def test_wrong_usage_is_said_before_anything_runs(start, tmp_path, options, words):
-    (tmp_path / "p.py").write_text("print('ran')")
-    ours = start([*RUN, *options])
-    assert words in ours.stderr
-    assert "Traceback" not in ours.stderr
-    assert (ours.returncode, ours.stdout) == (2, "")
+def test_wrong_usage_is_said_before_anything_runs(run, folder, options, words):
+    (folder / "p.py").write_text("print('ran')")
+    done = run(*options)
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("option", ["--csv", "--plot"])
-def test_a_file_that_cannot_be_written_is_said_before_the_program_runs(
-    start, tmp_path, option
-):
+@pytest.mark.parametrize("option", ["--csv", "--plot", "--record"])
+def test_what_cannot_be_written_is_said_before_the_program_runs(run, option):
     if option == "--plot":
         pytest.importorskip("matplotlib")
-    (tmp_path / "p.py").write_text("print('ran')")
-    (tmp_path / "folder.svg").mkdir()
-    for path, reason in (
-        ("missing/x.svg", "No such file or directory"),
-        ("folder.svg", "Permission denied" if os.name == "nt" else "Is a directory"),
-    ):
-        ours = start([*RUN, option, path, "p.py"])
-        expected = f"memprobe: {option}: cannot write {path!r}: {reason}\n"
-        assert (ours.returncode, ours.stdout, ours.stderr) == (1, "", expected)
+    done = run(option, "missing/x.svg", code="print('ran')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"memprobe: {option}: ")
+    assert "No such file or directory" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
-def test_an_old_file_stays_until_the_program_has_ended(start, tmp_path):
-    (tmp_path / "out.csv").write_text("old")
-    (tmp_path / "p.py").write_text("""
-import os
-print(open("out.csv").read(), os.path.exists("new.csv"), flush=True)
-os._exit(0)
-""")
-    assert start([*RUN, "--csv", "out.csv", "p.py"]).stdout == "old False\n"
-    assert start([*RUN, "--csv", "new.csv", "p.py"]).stdout == "old False\n"
-    assert (tmp_path / "out.csv").read_text() == "old"
-    assert not (tmp_path / "new.csv").exists()
-
-
-def test_help_is_short_and_names_the_options(start):
-    ours = start([sys.executable, "-m", "memprobe", "--help"])
-    assert ours.returncode == 0
-    assert "run a program, then show its RSS over time" in ours.stdout
-    ours = start([*RUN, "--help"])
-    assert ours.returncode == 0
+def test_help_names_the_options(run):
+    done = run("--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) < 24
     for option in ("--interval S", "--samples N", "--csv FILE", "--plot FILE", "-m "):
-        assert option in ours.stdout
-    assert len(ours.stdout.splitlines()) < 25
-    assert start([sys.executable, "-m", "memprobe"]).returncode == 2
+        assert option in done.stdout
 
 
-def test_a_module_beside_the_program_does_not_disturb_the_report(start, tmp_path):
-    for name in "argparse csv gc io json math os shutil signal time contextlib".split():
-        (tmp_path / f"{name}.py").write_text("print('imported the wrong module')")
-    program = tmp_path / "sub" / "program.py"
-    program.parent.mkdir()
-    for file in tmp_path.glob("*.py"):
-        file.rename(program.parent / file.name)
-    program.write_text("import time; time.sleep(0.05)")
-    ours = start([*RUN, "--csv", "out.csv", "sub/program.py"])
-    assert ours.stdout == ""
-    assert ours.stderr.startswith("memprobe: sub/program.py\n")
-    assert (tmp_path / "out.csv").exists()
+# -- What it starts -------------------------------------------------------------------
 
 
-def test_the_program_may_go_elsewhere(start, tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "p.py").write_text("""
+@pytest.fixture
+def programs(folder):
+    """Executables, scripts and neither, in a folder and on a PATH."""
+    (folder / "bin").mkdir()
+    for name, text, mode in [
+        ("bin/tool", "#!/bin/sh\necho tool $0 $@\n", 0o755),
+        ("bin/bare", "echo bare $0 $@\n", 0o755),
+        ("bin/locked", "#!/bin/sh\n", 0o644),
+        ("script", "import sys; print('python', sys.argv)\n", 0o644),
+        ("with_line", "#!/bin/sh\necho sh $0 $@\n", 0o755),
+        ("mode.py", "#!/bin/false\nprint('python')\n", 0o755),
+    ]:
+        (folder / name).write_text(text)
+        (folder / name).chmod(mode)
+    (folder / "empty").mkdir()
+    return {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tool", "-x"], "tool .*bin/tool -x"),
+        (["bin/tool"], "tool bin/tool"),
+        (["bare", "1"], "bare .*bin/bare 1"),
+        (["script", "-m"], r"python \['script', '-m'\]"),
+        (["./script"], r"python \['./script'\]"),
+        (["./with_line", "a"], r"sh ./with_line a"),
+        (["mode.py"], "python"),
+        (["--", "script"], r"python \['script'\]"),
+        (["-c", "print(__name__)"], "__main__"),
+        (["python3", "-c", "print(1)"], "1"),
+        (["env", "A=b", "sh", "-c", "echo $A"], "b"),
+    ],
+)
+def test_what_the_shell_or_python_would_run(run, programs, words, said):
+    done = run("--quiet", *words, env=programs)
+    assert done.stderr == ""
+    assert re.fullmatch(said + "\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "reason"),
+    [
+        (["no-such-command"], 127, "No such file or directory"),
+        (["./no-such-file"], 127, "No such file or directory"),
+        ([""], 127, "No such file or directory"),
+        (["./empty"], 126, "Permission denied"),
+        (["locked"], 126, "Permission denied"),
+        (["with_line/x"], 127, "Not a directory"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(run, programs, words, status, reason):
+    done = run(*words, env=programs)
+    assert done.stderr == f"memprobe: cannot run {words[0]!r}: {reason}\n"
+    assert (done.returncode, done.stdout) == (status, "")
+
+
+def test_a_module_beside_the_program_is_the_programs(run, folder):
+    # Not what python -m itself imports.
+    names = "argparse csv datetime heapq json math random shutil signal struct tempfile"
+    for name in f"{names} termios traceback typing unicodedata".split():
+        (folder / f"{name}.py").write_text("print('imported the wrong module')")
+    (folder / "pickle.py").write_text("ITEMS = 'mine'\n")
+    (folder / "trail").mkdir()
+    for command in ([MEMPROBE, "run"], [sys.executable, "-m", "memprobe", "run"]):
+        code = "import pickle; print(pickle.ITEMS)"
+        done = run("--csv", "out.csv", "--record", "trail", "-c", code, command=command)
+        assert done.stdout == "mine\n", done.stderr
+        assert "- outcome: exited.\n" in done.stderr
+
+
+def test_variables_that_name_the_process_name_the_program(run):
+    line = f"export LISTEN_PID=$$ OTHER_PID=$$ NUMBER=$$; exec {MEMPROBE} run --quiet "
+    line += "sh -c 'test $LISTEN_PID = $$ -a $OTHER_PID = $$ && test $NUMBER != $$'"
+    assert run("-c", line, command=["sh"]).returncode == 0
+
+
+def test_a_folder_that_is_gone_does_not_matter(run, folder):
+    (folder / "program.py").write_text("print('ran')")
+    line = f"mkdir gone; cd gone; rmdir ../gone; {MEMPROBE} run {folder}/program.py"
+    assert run("-c", line, command=["sh"]).stdout == "ran\n"
+
+
+# -- Its parent -----------------------------------------------------------------------
+
+TWICE = """
+import os, signal, sys, time
+got = []
+signal.signal(signal.SIGTERM, lambda *a: got.append(1))
+signal.signal(signal.SIGUSR1, lambda *a: got.append(1))
+print("ready", flush=True)
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    time.sleep(0.01)
+print(len(got), flush=True)
+"""
+
+
+@pytest.fixture
+def start(folder):
+    """Start memprobe run in a group of its own; it is killed at the end."""
+    started = []
+
+    def start(*words, code=TWICE, **options):
+        (folder / "program.py").write_text(code)
+        process = subprocess.Popen(
+            [MEMPROBE, "run", *words, "program.py"],
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder.parent / "tmp")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("send", ["kill", "killpg", "both"])
+def test_a_signal_reaches_the_program_once(start, number, send):
+    process = start()
+    if send in ("kill", "both"):
+        os.kill(process.pid, number)
+    if send == "both":
+        time.sleep(0.2)
+    if send in ("killpg", "both"):
+        os.killpg(process.pid, number)
+    out, _ = process.communicate(timeout=30)
+    assert out == ("2\n" if send == "both" else "1\n")
+    assert process.returncode == 0
+
+
+@linux
+def test_many_signals_to_the_group_arrive_as_many_times(start):
+    process = start()
+    for _ in range(5):
+        os.killpg(process.pid, signal.SIGUSR1)
+        time.sleep(0.1)
+    assert process.communicate(timeout=30)[0] == "5\n"
+
+
+def test_a_signal_that_ends_the_program_ends_memprobe_after_the_report(start):
+    process = start(code="import time; print('ready', flush=True); time.sleep(60)")
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert "- outcome: ended by SIGTERM.\n" in err
+
+
+@linux
+def test_what_the_program_sends_to_its_parent_goes_on_to_ours(folder):
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGUSR1)"
+    line = (
+        f"trap 'echo got' USR1; {MEMPROBE} run --quiet -c '{code}'; sleep 0.2; echo end"
+    )
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "got\nend\n"
+
+
+@linux
+def test_memprobe_killed_leaves_the_program_alone(start, folder):
+    process = start(
+        code="import time; print('ready', flush=True); time.sleep(1)\n"
+        "print('went on', flush=True)"
+    )
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.stdout.readline() == "went on\n"
+    end = time.monotonic() + 10
+    while os.listdir(folder.parent / "tmp") and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+@linux
+def test_its_ends_of_pipes_are_the_programs_alone(start):
+    code = """
+import os, time
+print("ready", flush=True)
+os.close(0); os.close(1); os.close(3)
+time.sleep(1.5)
+"""
+    mine, given = os.pipe()
+    other, writing = os.pipe()
+    os.dup2(writing, 3) if writing == 3 else None
+    process = start(
+        code=code.replace("os.close(3)", f"os.close({given})"),
+        stdin=other,
+        pass_fds=[given],
+    )
+    os.close(given)
+    os.close(other)
+    began = time.monotonic()
+    assert process.stdout.read() == ""  # its standard output has ended
+    assert os.read(mine, 1) == b""  # and what it was handed down
+    with pytest.raises(BrokenPipeError):
+        os.write(writing, b"x")
+    assert process.poll() is None
+    assert time.monotonic() - began < 1.2
+    os.close(mine)
+    os.close(writing)
+
+
+@linux
+def test_nothing_of_memprobe_is_in_the_program(run):
+    code = """
 import os, sys
-os.chdir("folder"); sys.path.clear(); os.environ.clear()
-""")
-    ours = start([*RUN, "--csv", "out.csv", "p.py"])
-    assert ours.returncode == 0, ours.stderr
-    assert (tmp_path / "out.csv").exists()
+print([os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")
+       if int(n) > 2 and os.path.exists(f"/proc/self/fd/{n}")])
+print([name for name in sys.modules if "memprobe" in name])
+print([name for name in os.environ if "MEMPROBE" in name or "LC_CTYPE" in name])
+print(len(os.listdir("/proc/self/task")))
+"""
+    env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    assert run(code=code, env=env).stdout == "[]\n[]\n[]\n1\n"
 
 
-def test_running_does_not_wait_for_the_next_sample(start, tmp_path):
-    (tmp_path / "p.py").write_text("")
-    ours = start([*RUN, "--interval", "1000", "p.py"])  # within its time limit
-    assert ours.returncode == 0
-    # One sample before the program's first line, and one after its end, at least.
-    assert ours.stderr.count("-    > ") in (2, 3)
+@linux
+@root
+def test_as_process_1_it_ends_with_a_status_and_reaps(run):
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare")
+    own = ["unshare", "-pf", "--mount-proc", MEMPROBE, "run"]
+    code = """
+import os, subprocess, time
+for _ in range(3):
+    subprocess.run(["sh", "-c", "(sleep 0.1; exit 3) & exit 0"])
+time.sleep(0.5)
+print([pid for pid in os.listdir("/proc") if pid.isdecimal()
+       and open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"])
+os.kill(os.getpid(), 15)
+"""
+    done = run(code=code, command=own)
+    assert done.stdout == "[]\n", done.stderr
+    assert done.returncode == 128 + 15
+    assert "ended by SIGTERM" in done.stderr
+
+
+@linux
+@root
+def test_under_the_proc_of_another_namespace_it_finds_the_program(run):
+    """There the numbers that fork() returns are somebody else's."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare")
+    code = KEPT + "import os, time; time.sleep(0.3)\nprint(os.getpid())"
+    done = run(code=code, command=["unshare", "-pf", MEMPROBE, "run"])
+    assert int(done.stdout) < 10
+    assert 60 < peak_of(done.stderr) < 90
+    assert "memprobe: program.py\n- rss (sample):\n" in done.stderr
+
+
+@linux
+def test_orphans_have_the_parent_that_they_have_without(run):
+    code = """
+import os, subprocess, sys
+code = "import os, time; time.sleep(.3); print(os.getppid(), flush=True)"
+subprocess.Popen([sys.executable, "-c", code])
+os.system("sleep 0.1")
+"""
+    plain = run(code=code, command=[sys.executable]).stdout.split()
+    ours = run("--quiet", code=code).stdout.split()
+    assert plain[-1] == ours[-1]
+
+
+@linux
+def test_the_report_can_be_read_in_a_terminal_that_was_left_raw(folder):
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    code = "import os, tty; tty.setraw(2); os.kill(os.getpid(), 9)"
+    subprocess.run(
+        [MEMPROBE, "run", "-c", code], stdin=slave, stderr=slave, cwd=folder, timeout=60
+    )
+    os.close(slave)
+    text = b""
+    try:
+        while more := os.read(master, 65536):
+            text += more
+    except OSError:
+        pass
+    os.close(master)
+    assert b"- outcome: killed.\r\n" in text
+
+
+WRAPPED = {
+    "run in run": ["{run}", "{run}", "program.py"],
+    "-m run in -m run": [
+        "{python} -m memprobe run",
+        "-m",
+        "memprobe",
+        "run",
+        "program.py",
+    ],
+    "timeout": ["timeout 60 {run}", "program.py"],
+    "timeout inside": ["{run}", "timeout", "60", "{python}", "program.py"],
+    "xargs": ["xargs {run}", "program.py"],
+    "env -i": ["env -i {run}", "program.py"],
+    "nice": ["nice {run}", "program.py"],
+    "setsid": ["setsid -w {run}", "program.py"],
+    "nohup": ["nohup {run}", "program.py"],
+    "strace": ["strace -f -o /dev/null {run}", "program.py"],
+    "strace inside": [
+        "{run}",
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "{python}",
+        "program.py",
+    ],
+    "gdb": ["{run}", "gdb", "-batch", "-ex", "run", "--args", "{python}", "program.py"],
+    "coverage": [
+        "{run}",
+        "-m",
+        "coverage",
+        "run",
+        "--data-file=/dev/null",
+        "program.py",
+    ],
+    "under coverage": [
+        "{python} -m coverage run --data-file=/dev/null -m memprobe run",
+        "program.py",
+    ],
+    "cProfile": ["{run}", "-m", "cProfile", "-o", "/dev/null", "program.py"],
+    "under cProfile": [
+        "{python} -m cProfile -o /dev/null -m memprobe run",
+        "program.py",
+    ],
+    "pdb": ["{run}", "-m", "pdb", "-c", "continue", "-c", "quit", "program.py"],
+    "make": ["make -s -j2 RUN={run} all"],
+}
+
+
+@linux
+@pytest.mark.parametrize("name", WRAPPED)
+def test_nested_and_under_other_tools(run, folder, name):
+    words = [
+        part
+        for word in WRAPPED[name]
+        for part in word.format(run=f"{MEMPROBE} run", python=sys.executable).split()
+    ]
+    if name == "make":
+        words = ["make", "-s", "-j2", f"RUN={MEMPROBE} run", "all"]
+        (folder / "Makefile").write_text(
+            "all: a b\na b:\n"
+            "\t+@$(RUN) sh -c 'case $$MAKEFLAGS in *j*) echo ran $@;; esac'\n"
+        )
+    for tool in (words[0], words[2] if len(words) > 2 else "true"):
+        if tool in {"strace", "gdb", "make", "setsid"} and shutil.which(tool) is None:
+            pytest.skip(f"no {tool}")
+    if "coverage" in name:
+        pytest.importorskip("coverage")
+    (folder / "program.py").write_text("print('ran')")
+    input = "" if name != "xargs" else "1\n"
+    done = run(*words[1:], command=words[:1], stdin=None, input=input)
+    assert "ran" in done.stdout, done.stderr
+    assert "memprobe: " in done.stderr
+    assert done.returncode == 0
+
+
+def test_the_parent_of_windows_starts_and_waits(folder):
+    """Its own code needs no Windows."""
+    code = f"""
+import sys
+sys.platform = "win32"
+from memprobe._cli import parent_windows
+child = parent_windows.Child({sys.executable!r}, ["python", "-c", "raise SystemExit(3)"], {{}})
+child.let_go(set())
+status = child.wait()
+assert parent_windows.how_it_ended(status) == (None, 3)
+assert child.reap() is None and child.ended > child.began
+parent_windows.end_as(status)
+"""
+    done = subprocess.run([sys.executable, "-c", code.strip()], timeout=60, cwd=folder)
+    assert done.returncode == 3

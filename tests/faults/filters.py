@@ -9,8 +9,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 # (AUDIT_ARCH, numbers): of the calls that open, and of those that look at a descriptor.
 MACHINES = {
-    "x86_64": (0xC000003E, {"open": (2, 257, 437), "fstat": (5, 262, 332)}),
-    "aarch64": (0xC00000B7, {"open": (56, 437), "fstat": (80, 79, 291)}),
+    "x86_64": (
+        0xC000003E,
+        {"open": (2, 257, 437), "fstat": (5, 262, 332), "execve": (59, 322)},
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {"open": (56, 437), "fstat": (80, 79, 291), "execve": (221, 281)},
+    ),
 }
 KNOWN = platform.machine() in MACHINES
 

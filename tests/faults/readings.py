@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 
 import memprobe
 
@@ -19,6 +20,11 @@ def truth():
 
 def grow(mib=60):
     return bytearray(b"x") * (mib * MIB)
+
+
+def outgrow():
+    """Grow past what ru_maxrss began with: the RSS of whoever started this process."""
+    return grow((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10) + 10)
 
 
 def assert_right(reading=None, expected=None):

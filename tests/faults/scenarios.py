@@ -17,7 +17,7 @@ import warnings
 
 MIB = 2**20
 PAGE = os.sysconf("SC_PAGESIZE")
-NOISE = 3 * MIB // 2  # of RSS, between two readings that should be the same
+NOISE = 5 * MIB // 2  # of RSS, between two readings that should be the same
 HANGS = 1.0  # seconds
 FIRST_PHASE = 0x70000000
 
@@ -71,6 +71,7 @@ class Scenario:
         self.frozen_for_good = self.frozen and plan["value"] == 0
         self.phase = 0
         self.stored = 0
+        self.highest = 0  # RSS, by the kernel's mark, which is reset now and then
         self.memprobe = None
 
     def say(self, kind, text):
@@ -83,6 +84,7 @@ class Scenario:
         """Make the call in a phase of its own. Returns its result, None if refused."""
         self.phase += 1
         self.say("phase", f"{self.phase} {name}")
+        self.highest = max(self.highest, marked_peak())
         result = error = None
         start = time.monotonic()
         set_phase(self.phase)
@@ -145,8 +147,8 @@ class Scenario:
         return self.near(number * 1024 ** ["b", "KB", "MB", "GB"].index(unit))
 
     def at_peak(self, number):
-        if not truth() - NOISE < number < marked_peak() + NOISE:
-            return f"{number}; now {truth()}, the kernel's {marked_peak()}"
+        if not truth() - NOISE < number < self.highest + NOISE:
+            return f"{number}; now {truth()}, the highest {self.highest}"
         return None
 
     # The sampler
@@ -251,6 +253,7 @@ def readings(s):
 
 
 def blocks(s):
+    touch(12 * MIB).close()  # a higher peak than theirs, of the past
     for peak in ("ends", "kernel", "watch"):
         try:
             block = s.memprobe.measure(peak=peak)

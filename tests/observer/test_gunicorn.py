@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from memprobe import _record
+from memprobe import _record_file
 
 pytest.importorskip("gunicorn", reason="gunicorn isn't installed")
 if not hasattr(os, "fork"):
@@ -31,11 +31,11 @@ def test_master_and_all_workers_of_gunicorn_record(tmp_path):
 
     def states():
         found = {}
-        for name in _record.names(str(records)):
+        for name in _record_file.names(records):
             try:
-                record = _record.read(str(records / name))
-            except _record.NotARecord:
-                continue  # it is just being made
+                record = _record_file.read(records / name)
+            except _record_file.NotWrittenYet:
+                continue
             found[record.pid] = record.state
         return found
 

@@ -1,4 +1,4 @@
-"""The README's figures: made from the kept ones, and not compared with foreign ones."""
+"""The figures: made from the kept ones, and not compared with foreign ones."""
 
 import importlib
 import json
@@ -28,11 +28,13 @@ def benchmark(monkeypatch):
             del sys.modules[name]
 
 
-def test_the_readme_shows_the_kept_figures(benchmark):
+def test_each_page_shows_the_kept_figures(benchmark):
     report = benchmark("report")
-    readme = report.README.read_text(encoding="utf-8")
     figures = json.loads(report.FIGURES.read_text())
-    assert report.insert(readme, figures) == readme
+    assert len(report.PAGES) == 2
+    for page, write in report.PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        assert report.insert(text, write(figures)) == text
 
 
 def test_the_chart_shows_the_kept_figures(benchmark):

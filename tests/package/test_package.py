@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,14 +53,12 @@ print(*sorted(set(sys.modules) - before))
         "memprobe",
         "memprobe._arguments",
         "memprobe._built",
-        "memprobe._include",
         "memprobe._measure",
         "memprobe._memprobe",
         "memprobe._process",
         "memprobe._recorder",
         "memprobe._sampler",
         "memprobe._samples",
-        "memprobe._version",
     ]
 
 
@@ -116,11 +115,60 @@ def test_the_wheel_has_types_and_no_c_source():
     assert not [file for file in files if file.startswith(("src", "tests"))]
 
 
-def test_every_promise_of_the_readme_names_tests_that_are_there():
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    promises = readme.partition("## Promises")[2].partition("## Limits")[0]
+def test_every_promise_names_tests_that_are_there():
+    page = CHECKOUT / "docs" / "promises-and-systems.md"
+    text = page.read_text(encoding="utf-8")
+    promises = text.partition("## Promises")[2].partition("## Limits")[0]
     promised = set(re.findall(r"`(test_\w+)`", promises))
     files = (CHECKOUT / "tests").rglob("test_*.py")
     tests = "".join(path.read_text(encoding="utf-8") for path in files)
     assert len(promised) > 20
     assert not {name for name in promised if f"def {name}(" not in tests}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="builds with cc")
+def test_an_extension_of_another_version_says_so_at_the_import(
+    build_package, run_fault
+):
+    package = build_package("other_version", version="0.0.9")
+    out = run_fault(
+        """
+try:
+    import memprobe
+except ImportError as error:
+    print(error.name, error.path == error.msg.split(", ")[1].partition(":")[0])
+    print(error)
+""",
+        package=package,
+    )
+    name, message = out.splitlines()
+    assert name == "memprobe._memprobe True"
+    assert re.fullmatch(
+        rf"memprobe {re.escape(memprobe.__version__)} has a built module of version "
+        r"0\.0\.9 beside it, .*: install memprobe anew",
+        message,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="builds with cc")
+def test_a_build_with_fast_math_refuses_what_others_refuse(build_package, run_fault):
+    run_fault(
+        """
+import memprobe
+for seconds in (float("inf"), float("-inf"), float("nan"), 10**400, -1):
+    for call in (
+        lambda: memprobe.above(1, seconds),
+        lambda: memprobe.configure(min_interval=seconds),
+    ):
+        try:
+            print(call())
+        except ValueError as error:
+            assert f"not {seconds!r}" in str(error), error
+        else:
+            raise AssertionError(seconds)
+memprobe.configure(min_interval=1e300)
+memprobe.configure(min_interval=0.5)
+assert memprobe.humanbytes(1536) == "1.5KB"
+""",
+        package=build_package("fast_math", "-ffast-math", "-O3"),
+    )

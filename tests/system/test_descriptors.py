@@ -35,7 +35,7 @@ TAKEN_OVER = """
 import os, time
 import memprobe
 from descriptors import Stranger, links, our_descriptor, statm_descriptors
-from readings import MIB, assert_all_refused, assert_refused, assert_right, grow, truth
+from readings import MIB, assert_all_refused, assert_right, grow, outgrow, truth
 
 number = our_descriptor()
 last = max(os.open("/dev/null", os.O_RDONLY) for _ in range(5))
@@ -191,8 +191,8 @@ before = memprobe.peak_rss()
 for _ in range(3):
     memprobe.rss()
 take_over()
-believed = {{memprobe.rss() for _ in range(3)}}
-assert max(believed) > expected + 50 * MIB, "it was to be believed for a moment"
+for _ in range(3):
+    memprobe.rss()  # mostly the stranger's
 if {asked_at_once}:
     assert_right(memprobe.peak_rss(), before)
 time.sleep(0.01)
@@ -209,7 +209,8 @@ def test_a_stranger_is_not_believed_when_no_number_is_left(run_fault, stranger):
         TAKEN_OVER
         + f"""
 import resource
-memprobe.sample_mem()
+more = outgrow()
+expected = truth()
 memprobe.sample_mem()
 take_over()
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 256))
@@ -242,8 +243,8 @@ def fill():
 def test_with_all_descriptors_in_use_all_readings_go_on(run_fault):
     run_fault(f"""{FULL}
 import memprobe, mmap
-from readings import MIB, assert_right, grow
-kept = grow()
+from readings import MIB, assert_right, outgrow
+kept = outgrow()
 with open("/proc/self/statm") as statm:  # for the truth, while that is possible
     taken = fill()
     reading = memprobe.rss()

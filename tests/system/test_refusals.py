@@ -50,12 +50,12 @@ def test_the_peak_is_refused_where_nobody_tells(run_refused):
 import memprobe
 from filters import deny
 from readings import *
-kept = grow()
+kept = outgrow()
 deny("open", errno.EACCES)
-assert memprobe.peak_rss() >= memprobe.rss()  # by getrusage
+assert memprobe.rss() <= memprobe.peak_rss()  # by getrusage
 with refused(getrusage=errno.EPERM):
     assert_refused(memprobe.peak_rss, errno.EACCES, file=STATUS)
-assert memprobe.peak_rss() >= memprobe.rss()
+assert memprobe.rss() <= memprobe.peak_rss()
 """)
 
 
@@ -75,8 +75,9 @@ assert maxrss > 300 * MIB, "the test is in vain"
 assert memprobe.peak_rss() < 100 * MIB
 deny("open", errno.EACCES)
 assert_refused(memprobe.peak_rss, errno.EACCES, file=STATUS)
+before = memprobe.rss()
 kept = grow(400)
-assert_right(memprobe.peak_rss())
+assert_right(memprobe.peak_rss(), before + 400 * MIB)
 '''
 # By vfork: it shares the parent's memory until exec.
 raise SystemExit(subprocess.call([sys.executable, "-c", code]))
@@ -114,9 +115,12 @@ def test_without_a_page_size_there_is_no_reading_until_there_is(run_refused):
     run_refused("""
 with refused(sysconf=errno.EINVAL):
     import memprobe
-    from readings import *
     for _ in range(3):
-        assert_refused(memprobe.rss, errno.EINVAL)
+        try:
+            print(memprobe.rss())
+        except OSError as error:
+            assert error.errno == errno.EINVAL
+from readings import *
 assert_right()
 from descriptors import our_descriptor
 our_descriptor()
