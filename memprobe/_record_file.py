@@ -11,6 +11,7 @@ import re
 import stat
 import struct
 import time
+from bisect import bisect_left
 from collections import namedtuple
 from functools import cache
 
@@ -38,8 +39,8 @@ CHANGING = struct.Struct("<QQQQQII40s")
 CHANGING_OFFSET = 2048
 CHANGING_BYTES = 1024
 TITLE_BYTES = 936
-# struct mp_record_block: its range, up to the second of its quarters, whose time is
-# left out; all its quarters; totals and summary; samples.
+# struct mp_record_block: its range, up to the second of its quarters' medians; all
+# its quarters; totals and summary; samples.
 RANGE = struct.Struct("<16xQQQIIQQIIqI4x8x4xI")
 QUARTERS = struct.Struct("<8I")
 QUARTERS_OFFSET = 88
@@ -49,12 +50,15 @@ SAMPLES_OFFSET = 496
 SAMPLE_BYTES = 12
 
 SPANS = 66  # how finely a record knows a life without its samples
+_PAGES_OF_SPANS = struct.Struct(f"<{2 * SPANS}Q")
+_NO_PAGES = [UNKNOWN] * SPANS + [0] * SPANS
 
-_NAME = re.compile(r"([0-9]+)-([0-9]+)-([0-9A-Za-z]{8})\.memprobe")
+# Without the boot it is of version 1, which is to be refused, not overlooked.
+_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
-_GROWTH_SECONDS = 60
-_CGROUP_BLOCKS = 12
+_GROWTH_NS = 60_000_000_000  # of a shorter life nothing is said
+_CGROUP_BLOCKS = 8
 _OPEN_FLAGS = (
     os.O_RDONLY
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO without a writer
@@ -68,13 +72,12 @@ _Head = namedtuple(
     "pid start started_ns started_wall_ns pid_namespace page_bytes boot host command "
     "parent recorder interval_ns uid user title",
 )
-# What a data block stands for. Sorted, the wider go before what they contain, and the
-# newer writes before the older: hence the two that are negative. `middle` is a typical
-# number of pages.
+# What a data block says of itself, in the order in which it does, and where it lies.
+# `middle` is the second of its quarters' medians, in pages.
 _Block = namedtuple(
     "_Block",
-    "first minus_last minus_number at level count low high low_time high_time start_ns "
-    "scale middle",
+    "first last number level count low high low_time high_time start_ns scale middle "
+    "at",
 )
 _Plain = tuple[int, ...]  # a _Block, where there are many
 _Totals = namedtuple(
@@ -83,8 +86,8 @@ _Totals = namedtuple(
     "peak swap pss uss cgroup_bytes cgroup_limit oom_kills status short_lived "
     "short_lived_peak missed state cause",
 )
-# A sound block in full; its samples are ns, pages, shared pages.
-_Whole = namedtuple("_Whole", "block totals samples")
+# A block that is whole, with its samples as they lie there.
+_Whole = namedtuple("_Whole", "block totals raw_samples")
 # Where the next reading finds the newest block, unless that is another one by then: it
 # is written to some places by turns. The file's mtime is in ns.
 _Newest = namedtuple("_Newest", "mtime_ns block places")
@@ -154,7 +157,8 @@ class Record:
     short_lived_peak: int | None = None
     missed: int | None = None
 
-    _spans: bytes  # date of the first one in ns, ns of each; lowest, highest pages
+    # Date of the first span in ns, ns of each; all lowest pages, all highest.
+    _spans: tuple[int, int, bytes]
     _newest: _Newest
 
     def samples(self) -> Iterator[tuple[float, int, int | None]]:
@@ -175,20 +179,17 @@ class Record:
 
         SPANS at most, and only those of which something is known. Nothing is read.
         """
-        if not self._spans:
-            return []
-        begin_ns, width_ns, *pages = struct.unpack(f"<{2 + 2 * SPANS}q", self._spans)
+        begin_ns, width_ns, packed = self._spans
+        pages = _PAGES_OF_SPANS.unpack(packed)
         lows, highs = pages[:SPANS], pages[SPANS:]
         most = min(most, SPANS)
         spread = []
         for i in range(most):
-            span = range(i * SPANS // most, (i + 1) * SPANS // most)
-            known = [k for k in span if highs[k] >= 0]
-            if known:
-                middle_ns = begin_ns + (span.start + span.stop) * width_ns // 2
-                low = min(lows[k] for k in known) * self.page_size
-                high = max(highs[k] for k in known) * self.page_size
-                spread.append((middle_ns / 1e9, low, high))
+            begin, end = i * SPANS // most, (i + 1) * SPANS // most
+            low, high = min(lows[begin:end]), max(highs[begin:end])
+            if low <= high:
+                date = (begin_ns + (begin + end) * width_ns // 2) / 1e9
+                spread.append((date, low * self.page_size, high * self.page_size))
         return spread
 
 
@@ -200,7 +201,7 @@ def names(directory: str) -> list[str]:
         for entry in entries:
             if not (match := _NAME.fullmatch(entry.name)):
                 continue
-            pid, start, boot = match.groups()
+            pid, start, boot = match.groups("")
             try:
                 written_ns = entry.stat().st_mtime_ns
             except OSError:  # removed since
@@ -268,7 +269,7 @@ def _read_block(file: int, at: int) -> bytes:
 
 
 def checksum(raw: bytes) -> int:
-    """Return what mp_record_checksum() makes of bytes."""
+    """Return what mp_record_file_checksum() makes of bytes."""
     return int.from_bytes(raw, "big") % _PRIME
 
 
@@ -298,9 +299,9 @@ def _checked_head(file: int) -> _Head:
 
 def _newest_changing(raw: bytes) -> tuple[object, ...] | None:
     """Return what holds of that part of the first block which may change."""
-    found = []
-    for at in range(CHANGING_OFFSET, BLOCK_BYTES, CHANGING_BYTES):
-        part = raw[at : at + CHANGING_BYTES]
+    places = range(CHANGING_OFFSET, BLOCK_BYTES, CHANGING_BYTES)
+    parts = [raw[at : at + CHANGING_BYTES] for at in places]
+    for part in sorted(parts, key=lambda part: _number_at(part, 8), reverse=True):
         check, number, *facts, uid, length, user = CHANGING.unpack_from(part)
         interval_ns = facts[-1]
         if (
@@ -310,8 +311,8 @@ def _newest_changing(raw: bytes) -> tuple[object, ...] | None:
             and length <= TITLE_BYTES
         ):
             title = _argv(part[CHANGING.size : CHANGING.size + length])
-            found.append((number, (*facts, uid, _text(user), title)))
-    return max(found)[1] if found else None
+            return (*facts, uid, _text(user), title)
+    return None
 
 
 def _text(raw: bytes) -> str | None:
@@ -331,18 +332,19 @@ def _blocks(file: int) -> list[_Plain]:
     size = RANGE.size
     end = os.fstat(file).st_size - BLOCK_BYTES
     places = range(BLOCK_BYTES, end + 1, BLOCK_BYTES)
+    heads = [(_pread(file, size, at), at) for at in places]
+    blocks = [(*RANGE.unpack(raw), at) for raw, at in heads if len(raw) == size]
     return sorted(
-        (first, -last, -number, at, level, count, low, high, *times, scale, middle)
-        for at, raw in [(at, _pread(file, size, at)) for at in places]
-        if len(raw) == size
-        for number, first, last, level, count, low, high, *times, scale, middle in [
-            RANGE.unpack(raw)
+        [
+            block
+            for block in blocks
+            for first, last, _, _, count, low, high, _, _, ns, scale, _, _ in [block]
+            if first <= last
+            and 0 < count <= SAMPLES
+            and low <= high
+            and ns >= 0
+            and scale <= SCALE_MOST
         ]
-        if 0 < count <= SAMPLES
-        and first <= last
-        and low <= high
-        and times[2] >= 0
-        and scale <= SCALE_MOST
     )
 
 
@@ -351,74 +353,82 @@ def _row(
 ) -> tuple[list[_Plain], _Whole | None]:
     """Return which of the sorted blocks count, the oldest first, and the last in full.
 
-    Blocks that another one contains, or that can't follow the one before, don't. A
-    block is verified if another one gives way to it, and if it is the last of the row;
-    its samples only if they may be half written, as only the last write can be.
+    Blocks that another one contains, or that can't follow the one before, don't. Unless
+    *thorough*, of a block that others give way to the samples are verified only if it
+    was the last to be written: no other can be half written.
     """
-    last_write = min((block[2] for block in blocks), default=0)
-    seen: dict[int, _Whole | bool | None] = {}
+    last_write = max((block[2] for block in blocks), default=0)
+    seen: dict[int, _Whole | None] = {}  # by place
+
+    def whole(block: _Plain) -> _Whole | None:
+        at = block[-1]
+        if at not in seen:
+            seen[at] = _whole(file, at, block[0])
+        return seen[at]
 
     def is_whole(block: _Plain) -> bool:
-        at = block[3]
-        if at not in seen:
-            if thorough or block[2] == last_write:
-                seen[at] = _whole(file, at, block[0])
-            else:
-                raw = _pread(file, SAMPLES_OFFSET, at)
-                seen[at] = _number_at(raw, 0) == checksum(raw[8:])
-        return bool(seen[at])
+        if thorough or block[2] == last_write:
+            return whole(block) is not None
+        raw = _pread(file, SAMPLES_OFFSET, block[-1])
+        return _number_at(raw, 0) == checksum(raw[8:])
 
     row: list[_Plain] = []
     for block in blocks:
-        first, start_ns = block[0], block[10]
-        while row and (first <= -row[-1][1] or start_ns < row[-1][10]):
-            if is_whole(row[-1]):
+        first, start_ns = block[0], block[9]
+        while row:
+            before = row[-1]
+            if before[1] < first and before[9] <= start_ns:
+                break
+            # Of two that begin alike the wider, or newer, one is sorted behind.
+            replaces = before[0] == first
+            if is_whole(block if replaces else before) != replaces:
+                first = -1
                 break
             row.pop()
-        else:
-            if row and row[-1][5] < SAMPLES:
-                if not is_whole(block):
-                    continue
-                row.pop()  # only the newest can be in the making
+        if first >= 0:
             row.append(block)
     while row:
-        if newest := _whole(file, row[-1][3], row[-1][0]):
+        if newest := whole(row[-1]):
             return row, newest
+        if not thorough:
+            return _row(file, blocks, thorough=True)
         row.pop()
     return row, None
 
 
 def _whole(file: int, at: int, first: int) -> _Whole | None:
-    """Return what is at this place now, if it is a sound block from that sample on."""
+    """Return what is at this place now, if it is a whole block from that sample on."""
     raw = _read_block(file, at)
     if len(raw) < BLOCK_BYTES:
         return None
-    number, first_now, last, *rest = RANGE.unpack_from(raw)
-    block = _Block(first_now, -last, -number, at, *rest)
-    end = SAMPLES_OFFSET + min(block.count, SAMPLES) * SAMPLE_BYTES
-    kept = raw[SAMPLES_OFFSET:end]
+    block = _Block._make((*RANGE.unpack_from(raw), at))
     totals = _Totals._make(TOTALS.unpack_from(raw, TOTALS_OFFSET))
+    kept = raw[SAMPLES_OFFSET : SAMPLES_OFFSET + block.count * SAMPLE_BYTES]
     if (
         _number_at(raw, 0) != checksum(raw[8:SAMPLES_OFFSET])
         or _number_at(raw, 8) != checksum(kept)
-        or first_now != first
+        or block.first != first
         or not _fits(block, totals)
     ):
         return None
-    numbers = struct.unpack(f"<{3 * block.count}I", kept)
+    return _Whole(block, totals, kept)
+
+
+def _samples(whole: _Whole) -> list[tuple[int, int, int]]:
+    """Return ns, pages and shared pages of a block's samples; none if they can't be."""
+    block = whole.block
+    numbers = struct.unpack(f"<{3 * block.count}I", whole.raw_samples)
     times, pages = list(numbers[::3]), numbers[1::3]
-    known = [number for number in pages if number != UNKNOWN_32]
+    start_ns, scale = block.start_ns, block.scale
     if (
         times != sorted(times)
-        or max(block.low_time, block.high_time) > times[-1]
-        or block.start_ns + (times[-1] << block.scale) > _MOST
-        or (known and not block.low <= min(known) <= max(known) <= block.high)
-        or (len(known) < len(pages) and block.high < UNKNOWN_32)
+        or start_ns + (times[-1] << scale) > _MOST
+        or min(pages) < min(block.low, UNKNOWN_32)
+        or max(pages) > block.high
     ):
-        return None
-    start_ns, scale = block.start_ns, block.scale
+        return []
     ns = [start_ns + (number << scale) for number in times]
-    return _Whole(block, totals, list(zip(ns, pages, numbers[2::3], strict=True)))
+    return list(zip(ns, pages, numbers[2::3], strict=True))
 
 
 def _number_at(raw: bytes, offset: int) -> int:
@@ -427,10 +437,10 @@ def _number_at(raw: bytes, offset: int) -> int:
 
 def _fits(block: _Block, totals: _Totals) -> bool:
     """Return whether a block can be what it says it is."""
-    count = 1 - block.minus_last
+    count = block.last + 1
     summed = totals.sum_high << 64 | totals.sum_low
     return bool(
-        0 < -block.minus_number <= _MOST
+        0 < block.number <= _MOST
         and block.first < count <= _MOST
         and 0 < block.count <= SAMPLES
         and block.level <= LEVEL_MOST
@@ -460,15 +470,15 @@ def _samples_of_file(file: int) -> Iterator[tuple[float, int, int | None]]:
     damaged = set()
     while row:
         block = _Block._make(row.pop(0))
-        if -block.minus_last < wanted or (block.at, block.minus_number) in damaged:
+        if block.last < wanted or (block.at, block.number) in damaged:
             continue
         whole = _whole(file, block.at, block.first)
         if whole is None:
             # Merged since, and its place taken, so look again; or damaged.
-            damaged.add((block.at, block.minus_number))
+            damaged.add((block.at, block.number))
             row, _ = _row(file, _blocks(file), thorough=True)
             continue
-        for ns, pages, shared in whole.samples:
+        for ns, pages, shared in _samples(whole):
             # A block that was merged since may have samples that were yielded.
             if ns < before_ns or (ns == before_ns and block.first < wanted):
                 continue
@@ -479,7 +489,7 @@ def _samples_of_file(file: int) -> Iterator[tuple[float, int, int | None]]:
                     pages * page_bytes,
                     None if shared == UNKNOWN_32 else shared * page_bytes,
                 )
-        wanted = 1 - whole.block.minus_last
+        wanted = whole.block.last + 1
 
 
 # -- Records --------------------------------------------------------------------------
@@ -502,7 +512,7 @@ def _read(
         blocks = _blocks(file)
         row, newest = _row(file, blocks)
         first = row[-1][0] if row else 0
-        places = [block[3] for block in blocks if block[0] == first]
+        places = [block[-1] for block in blocks if block[0] == first]
         record._spans, growth = _life(file, row, newest)
         if growth is not None:
             record.growth_per_hour = growth * head.page_bytes
@@ -520,7 +530,7 @@ def _newest_again(file: int, known: _Newest, mtime_ns: int) -> _Whole | None:
         return None
     found = [_whole(file, at, known.block.first) for at in known.places]
     newest = max(
-        filter(None, found), key=lambda whole: -whole.block.minus_number, default=None
+        filter(None, found), key=lambda whole: whole.block.number, default=None
     )
     if newest is None or newest.block.count == SAMPLES:
         return None  # another one may have been begun
@@ -551,7 +561,7 @@ def _sum_up(record: Record, head: _Head, newest: _Whole | None) -> None:
     if newest is None:
         return
     totals, page_size = newest.totals, head.page_bytes
-    record.count = 1 - newest.block.minus_last
+    record.count = newest.block.last + 1
     record.first, record.last = totals.first * page_size, totals.last * page_size
     record.min, record.max = totals.min * page_size, totals.max * page_size
     summed = totals.sum_high << 64 | totals.sum_low
@@ -584,76 +594,97 @@ def _sum_up(record: Record, head: _Head, newest: _Whole | None) -> None:
 
 def _life(
     file: int, row: list[_Plain], newest: _Whole | None
-) -> tuple[bytes, float | None]:
+) -> tuple[tuple[int, int, bytes], float | None]:
     """Return a record's _spans, and by how many pages it grows in an hour."""
     if newest is None:
-        return b"", None
+        return (0, 0, _PAGES_OF_SPANS.pack(*_NO_PAGES)), None
     begin_ns, end_ns = newest.totals.first_ns, newest.totals.last_ns
     width_ns = (end_ns - begin_ns) // SPANS + 1
-    lows, highs = [_MOST] * SPANS, [-1] * SPANS
-    # Of each span what is typical of its parts: pages, and when.
-    points: list[list[tuple[int, int]]] = [[] for _ in range(SPANS)]
+    # Of each span what is typical of its parts, pages and time; and what else there is.
+    typical: list[list[tuple[int, int]]] = [[] for _ in range(SPANS)]
+    others: list[list[int]] = [[] for _ in range(SPANS)]
+    coarse: list[tuple[int, int]] = []
+    extremes: list[tuple[int, int]] = []
 
-    def note(ns: int, pages: int) -> int | None:
-        span: int = (ns - begin_ns) // width_ns
-        if pages == UNKNOWN_32 or not 0 <= span < SPANS:
-            return None
-        lows[span] = min(lows[span], pages)
-        highs[span] = max(highs[span], pages)
-        return span
-
-    followers = [block[10] for block in row[1:]]
-    for block, follower_ns in zip(row, followers, strict=False):
-        at, _, _, low, high, low_time, high_time, ns, scale, middle = block[3:]
+    starts = [block[9] for block in row]
+    start = 0
+    for span in range(SPANS):
+        # Blocks that begin in the span; all but the last one end there as well.
+        stop = bisect_left(
+            starts, begin_ns + (span + 1) * width_ns, start, len(row) - 1
+        )
+        inside = row[start:stop]
+        if inside and starts[stop] - starts[stop - 1] > width_ns:
+            *_, at = block = inside.pop()
+            raw = _pread(file, QUARTERS.size, at + QUARTERS_OFFSET)
+            points = _points(block, QUARTERS.unpack(raw))
+            extremes += points[:2]
+            coarse += points[2:]
+        if inside:
+            typical[span] = [(block[11], block[9]) for block in inside]
+            others[span].append(min([block[5] for block in inside]))
+            others[span].append(max([block[6] for block in inside]))
+        start = stop
+    block = newest.block
+    extremes += _points(block, ())
+    if end_ns - block.start_ns > width_ns:
+        coarse += [(pages, ns) for ns, pages, _ in _samples(newest)]
+    else:
+        coarse.append((newest.totals.last, end_ns))
+    for point in coarse:
+        span = (point[1] - begin_ns) // width_ns
+        if 0 <= span < SPANS and point[0] != UNKNOWN_32:
+            typical[span].append(point)
+    for pages, ns in extremes:
         span = (ns - begin_ns) // width_ns
-        if follower_ns - ns <= width_ns and 0 <= span < SPANS:
-            if low < lows[span]:
-                lows[span] = low
-            if high > highs[span]:
-                highs[span] = high
-            if middle != UNKNOWN_32:
-                points[span].append((middle, ns))
-            continue
-        note(ns + (low_time << scale), low)
-        note(ns + (high_time << scale), high)
-        quarters = QUARTERS.unpack(_pread(file, QUARTERS.size, at + QUARTERS_OFFSET))
-        for k in range(0, 8, 2):
-            when = ns + (quarters[k] << scale)
-            found = note(when, quarters[k + 1])
-            if found is not None:
-                points[found].append((quarters[k + 1], when))
-    for ns, pages, _ in newest.samples:
-        found = note(ns, pages)
-        if found is not None:
-            points[found].append((pages, ns))
+        if 0 <= span < SPANS:
+            others[span].append(pages)
+
+    for pages_of, part in zip(others, typical, strict=True):
+        pages_of += [pages for pages, _ in part]
+    lows = [min(pages_of) if pages_of else UNKNOWN for pages_of in others]
+    highs = [max(pages_of) if pages_of else 0 for pages_of in others]
     date_ns = begin_ns + newest.totals.wall_ns - newest.totals.written_ns
-    spans = struct.pack(f"<{2 + 2 * SPANS}q", date_ns, width_ns, *lows, *highs)
-    seconds = (end_ns - begin_ns) / 1e9
-    return spans, None if seconds < _GROWTH_SECONDS else _growth(points) * 3600e9
+    spans = date_ns, width_ns, _PAGES_OF_SPANS.pack(*lows, *highs)
+    if end_ns - begin_ns < _GROWTH_NS:
+        return spans, None
+    return spans, _growth([sorted(part)[len(part) // 2] for part in typical if part])
 
 
-def _growth(points: list[list[tuple[int, int]]]) -> float:
-    """Return the slope of pages over time that all of a life has.
+def _points(block: _Plain, quarters: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return pages and ns of a block's lowest, of its highest, of its quarters."""
+    low, high, low_time, high_time, start_ns, scale = block[5:11]
+    points = [(low, start_ns + (low_time << scale))]
+    points.append((high, start_ns + (high_time << scale)))
+    for k in range(0, len(quarters), 2):
+        points.append((quarters[k + 1], start_ns + (quarters[k] << scale)))
+    return points
+
+
+def _growth(medians: list[tuple[int, int]]) -> float:
+    """Return the slope that all of a life has, in pages an hour.
 
     The least of the median slopes of its thirds, 0 if their signs differ: a step, a
     plateau, a spike and a start aren't in all of them.
     """
-    medians = [sorted(span)[len(span) // 2][::-1] for span in points if span]
+    hours = [ns / 3600e9 for _, ns in medians]
     slopes = []
     for third in range(3):
-        part = medians[third * len(medians) // 3 : (third + 1) * len(medians) // 3]
+        begin, end = third * len(medians) // 3, (third + 1) * len(medians) // 3
+        part = [(hours[i], float(medians[i][0])) for i in range(begin, end)]
         slopes.append(_median_slope(part))
     return 0.0 if min(slopes) <= 0 <= max(slopes) else min(slopes, key=abs)
 
 
-def _median_slope(points: list[tuple[int, int]]) -> float:
+def _median_slope(points: list[tuple[float, float]]) -> float:
     """Return the median of the slopes between any two points; 0 if there are none."""
-    steps = sorted(
-        (bytes - earlier_bytes) / (ns - earlier_ns)
-        for i, (ns, bytes) in enumerate(points)
-        for earlier_ns, earlier_bytes in points[:i]
-        if ns > earlier_ns
-    )
+    steps = [
+        (y - earlier_y) / (x - earlier_x)
+        for i, (x, y) in enumerate(points)
+        for earlier_x, earlier_y in points[:i]
+        if x > earlier_x
+    ]
+    steps.sort()
     if not steps:
         return 0.0
     return (steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2
@@ -663,14 +694,14 @@ def _cgroup_growth(file: int, row: list[_Plain]) -> float | None:
     """Return by how many bytes an hour its cgroup grew in the time of a few blocks."""
     points = []
     for block in row[-_CGROUP_BLOCKS:]:
-        raw = _pread(file, TOTALS.size, block[3] + TOTALS_OFFSET)
+        raw = _pread(file, TOTALS.size, block[-1] + TOTALS_OFFSET)
         if len(raw) == TOTALS.size:
             totals = _Totals._make(TOTALS.unpack(raw))
             if totals.cgroup_bytes != UNKNOWN:
-                points.append((totals.written_ns, totals.cgroup_bytes))
-    if not points or points[-1][0] - points[0][0] < _GROWTH_SECONDS * 1e9:
+                points.append((totals.written_ns / 3600e9, totals.cgroup_bytes))
+    if not points or points[-1][0] - points[0][0] < _GROWTH_NS / 3600e9:
         return None
-    return _median_slope(points) * 3600e9
+    return _median_slope(points)
 
 
 # -- Is it running? -------------------------------------------------------------------

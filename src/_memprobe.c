@@ -1105,11 +1105,11 @@ PyDoc_STRVAR(breakdown_doc, "_breakdown($module, count, /)\n--\n\n"
 static PyObject *
 breakdown(PyObject *Py_UNUSED(module), PyObject *count)
 {
-    int wanted = PyObject_IsTrue(count);
-    if (wanted < 0) {
+    int is_asked = PyObject_IsTrue(count);
+    if (is_asked < 0) {
         return NULL;
     }
-    PyObject *counted = wanted ? read_count() : Py_NewRef(Py_None);
+    PyObject *counted = is_asked ? read_count() : Py_NewRef(Py_None);
     if (counted == NULL) {
         return NULL;
     }

@@ -73,7 +73,7 @@ void
 mp_blocks_note_mark(struct mp_blocks *blocks, uint64_t mark)
 {
     const struct mp_block *raised = blocks->newest;
-    while (raised != NULL && raised->mark == mark) {
+    while (raised != NULL && (raised->mark == mark || raised->mark == MP_NO_MARK)) {
         raised = raised->outer;
     }
     if (raised != NULL) {

@@ -18,6 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A mark that isn't known: whether the block raises it isn't either. */
+#define MP_NO_MARK UINT64_MAX
+
 /* What the highest RSS of a block is taken from. */
 enum mp_peak {
     MP_PEAK_WATCH,  /* a thread's readings, and the kernel's mark if that was raised */
@@ -31,7 +34,7 @@ struct mp_block {
     const void *owner; /* who closes it at the latest; NULL: it isn't open */
     uint64_t before;   /* RSS when it was entered, in bytes */
     int64_t start_ns;
-    uint64_t mark;          /* of mp_rss_read_mark, then; 0: reset since */
+    _Atomic uint64_t mark;  /* the kernel's, then; 0: reset since */
     uint64_t highest;       /* of the span that its entering ended */
     struct mp_block *outer; /* the one that was entered before, and is open yet */
 };
@@ -47,9 +50,9 @@ static inline void
 mp_blocks_raise(_Atomic uint64_t *highest, uint64_t bytes)
 {
     uint64_t known = atomic_load_explicit(highest, memory_order_relaxed);
-    while (bytes > known && !atomic_compare_exchange_weak_explicit(
-                                highest, &known, bytes, memory_order_relaxed,
-                                memory_order_relaxed)) {
+    while (bytes > known &&
+           !atomic_compare_exchange_weak_explicit(
+               highest, &known, bytes, memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
@@ -68,8 +71,9 @@ void mp_blocks_note(struct mp_blocks *blocks, const struct mp_block *block,
 /* Leaves all blocks of that owner. Returns how many of them were watched. */
 uint64_t mp_blocks_leave_all(struct mp_blocks *blocks, const void *owner);
 
-/* Notes a mark of the kernel's, which has been reset, for the blocks that had raised it,
- * or in which somebody else had reset it before; the marks of all open blocks become 0.
+/* Notes a mark of the kernel's, which has been reset, for the blocks that had raised
+ * it, or in which somebody else had reset it before; the marks of all open blocks
+ * become 0.
  */
 void mp_blocks_note_mark(struct mp_blocks *blocks, uint64_t mark);
 

@@ -48,12 +48,12 @@ find_end(struct mp_folder_file *file, const struct mp_recording_settings *settin
     static struct mp_record_block block;
     uint64_t newest = 0;
     uint32_t state = MP_RECORD_RUNNING;
-    if (mp_folder_read(file, 0, &head) != 0 || mp_record_head_now(&head) == NULL) {
+    if (mp_folder_read(file, 0, &head) != 0 || mp_record_file_head_now(&head) == NULL) {
         return UNSURE; /* somebody else's */
     }
     for (uint32_t slot = 1; slot < file->slots && slot < MP_RECORD_SLOTS; slot++) {
         if (mp_folder_read(file, slot, &block) == 0 && block.number > newest &&
-            mp_record_block_is_sound(&block)) {
+            mp_record_file_block_is_sound(&block)) {
             newest = block.number;
             state = block.summary.state;
         }

@@ -54,9 +54,9 @@ int mp_probe_sample_throttled(uint64_t *bytes);
  * what this returned before. Returns as mp_probe_rss does. */
 int mp_probe_peak(uint64_t *bytes);
 
-/* Is RSS above the limit now, and was it in each sample of the last so many nanoseconds,
- * forgotten ones included? Not if the samples don't reach back that far. Returns as
- * mp_probe_rss does. */
+/* Is RSS above the limit now, and was it in each sample of the last so many
+ * nanoseconds, forgotten ones included? Not if the samples don't reach back that far.
+ * Returns as mp_probe_rss does. */
 int mp_probe_above(uint64_t limit, int64_t within_ns, bool *above);
 
 /* Changes the number of samples that the ring keeps. capacity > 0. Returns 0, or
@@ -93,23 +93,24 @@ int mp_probe_stop_sampling(const char **source);
 /* For error messages: where no thread could be had. */
 extern const char mp_probe_thread_source[];
 
-/* Before and after a fork, in the parent: a thread more, and Python would warn. Where no
- * thread could be had again, or Python warns anyway, it stays. */
+/* Before and after a fork, in the parent: a thread more, and Python would warn. Where
+ * no thread could be had again, or Python warns anyway, it stays. */
 void mp_probe_pause_thread(void);
 void mp_probe_resume_thread(void);
 
-/* The first half of resuming, where the second, that function, comes a moment later; or,
- * if it doesn't, a call that has the time for it. */
+/* The first half of resuming, where the second, that function, comes a moment later;
+ * or, if it doesn't, a call that has the time for it. */
 void mp_probe_allow_thread(void);
 
 /* Enters a block, which stays where it is until mp_probe_leave or mp_probe_abandon. On
- * failure nothing has begun, and *source is what should have done it. Returns 0, an error
- * of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL. */
+ * failure nothing has begun, and *source is what should have done it. Returns 0, an
+ * error of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL.
+ */
 int mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
                    const char **source);
 
-/* Leaves a block, also on failure. In a forked child one that was entered before the fork
- * begins at the fork. Returns 0 or an error of a reading; *source is as above. */
+/* Leaves a block, also on failure. In a forked child one that was entered before the
+ * fork begins at the fork. Returns 0 or an error of a reading; *source is as above. */
 int mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
                    const char **source);
 

@@ -9,12 +9,13 @@
 /* How many blocks are open, which a child inherits: those of its parent, too. */
 static atomic_uint open_blocks;
 
-/* Resets the kernel's mark. What it was counts for the blocks that are open. Returns 0 or
- * an error of mp_rss_read_peak or mp_rss_reset_peak. */
+/* Resets the kernel's mark. What it was counts for the blocks that are open. Returns 0
+ * or an error of mp_rss_read_peak or mp_rss_reset_peak. */
 static int
 reset_mark(struct mp_state *state, const char **source)
 {
     uint64_t mark;
+    *source = mp_rss_peak_source;
     mp_lock_acquire(&state->resetting);
     int error = mp_rss_read_peak(&mp_state_reader, &mark);
     if (error == 0) {
@@ -79,16 +80,19 @@ mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
                const char **source)
 {
     struct mp_state *state = mp_state_certain();
-    *block = (struct mp_block){.peak = peak};
     /* What was read until now belongs to the blocks before. */
     mp_state_note_reading(state, mp_rss_confirm(&mp_state_reader));
-    *source = mp_rss_peak_source;
-    int error = peak == MP_PEAK_KERNEL
-                    ? reset_mark(state, source)
-                    : mp_rss_read_mark(&mp_state_reader, &block->mark);
+    int error = 0;
+    uint64_t mark = 0;
+    if (peak == MP_PEAK_KERNEL) {
+        error = reset_mark(state, source);
+    } else if (mp_rss_read_mark(&mp_state_reader, &mark) != 0) {
+        mark = MP_NO_MARK; /* in a sandbox; the readings are good without it */
+    }
     if (error != 0) {
         return error;
     }
+    *block = (struct mp_block){.peak = peak, .mark = mark};
     *source = mp_rss_source;
     error = mp_state_read(&mp_state_reader, &block->before, NULL, &block->start_ns);
     if (error == 0 && block->start_ns < 0) {
@@ -138,17 +142,18 @@ mp_state_begin_blocks_again(struct mp_state *state)
     }
 }
 
-/* Notes the kernel's mark for a block if it was raised since that was entered, or reset:
- * then it has fallen, or is known to have been. Returns as mp_rss_read_peak does. */
+/* Notes the kernel's mark for a block if it was raised since that was entered, or
+ * reset: then it has fallen, or is known to have been. Returns 0 or an error of
+ * mp_rss_read_peak. */
 static int
 note_mark(struct mp_state *state, const struct mp_block *block)
 {
     uint64_t mark, peak;
-    int error = mp_rss_read_mark(&mp_state_reader, &mark);
-    if (error != 0 || mark == block->mark) {
-        return error;
+    if (block->mark == MP_NO_MARK ||
+        (mp_rss_read_mark(&mp_state_reader, &mark) == 0 && mark == block->mark)) {
+        return 0;
     }
-    error = mp_rss_read_peak(&mp_state_reader, &peak);
+    int error = mp_rss_read_peak(&mp_state_reader, &peak);
     if (error == 0) {
         (void)mp_state_raise_highest(state, peak);
         mp_lock_acquire(&state->lock);
@@ -188,6 +193,9 @@ mp_probe_leave(struct mp_block *block, struct mp_measured *measured,
     if (error == 0 && entered) {
         *source = mp_rss_peak_source;
         error = note_mark(state, block);
+        if (block->peak != MP_PEAK_KERNEL) {
+            error = 0; /* as when it was entered */
+        }
     }
     bool open = close_block(state, block, &measured->peak);
     if (error != 0) {

@@ -40,7 +40,7 @@ run(void *argument)
 {
     struct mp_state *state = argument;
     struct mp_rss_reader reader = {.file = 0}; /* of its own table of descriptors */
-    mp_rss_take_along(&reader, &mp_state_reader);
+    bool own_table = mp_rss_take_along(&reader, &mp_state_reader);
     for (;;) {
         uint32_t calls = mp_thread_calls(&state->thread);
         int64_t now_ns = mp_clock_ns();
@@ -63,7 +63,9 @@ run(void *argument)
             take_reading(state, &reader);
         }
     }
-    mp_rss_close(&reader);
+    if (!own_table) {
+        mp_rss_close(&reader);
+    }
 }
 
 /* With `control`. */
@@ -71,8 +73,8 @@ static int
 run_thread(struct mp_state *state)
 {
     mp_lock_acquire(&state->lock);
-    bool start = mp_sampler_is_needed(&state->sampler) && !state->thread_runs &&
-                 !state->paused;
+    bool start =
+        mp_sampler_is_needed(&state->sampler) && !state->thread_runs && !state->paused;
     if (start) {
         state->thread_runs = true;
     }

@@ -13,11 +13,11 @@
  *
  * The kernel wipes the state in it, however it was forked: the state of another process
  * is all zeros, and a call needs to compare with one number. fork() calls in_child()
- * besides, because a process that was restored from a checkpoint (by CRIU before 4.2) has
- * lost that advice, and because only there is the child known to be alone. What neither
- * sees, a raw clone() in a restored process, is seen by the process's number, at the
- * next look at whose file is read and by each call that can afford it (0.1 of a reading).
- * Where the kernel wipes nothing, each call asks for that number. */
+ * besides, because a process that was restored from a checkpoint (by CRIU before 4.2)
+ * has lost that advice, and because only there is the child known to be alone. What
+ * neither sees, a raw clone() in a restored process, is seen by the process's number,
+ * at the next look at whose file is read and by each call that can afford it (0.1 of a
+ * reading). Where the kernel wipes nothing, each call asks for that number. */
 
 /* How far the state is prepared, in the low bits of `owner`. The other bits are the
  * process's number, but with READY. */
@@ -37,8 +37,8 @@ static _Atomic(struct mp_state *) shared_state;
 struct mp_rss_reader mp_state_reader;
 _Atomic uint64_t mp_configured_capacity = MP_DEFAULT_CAPACITY;
 
-/* Where the slots are. Of two places one is valid, and the other is written first: a fork
- * by another thread at any moment finds one that is whole. */
+/* Where the slots are. Of two places one is valid, and the other is written first: a
+ * fork by another thread at any moment finds one that is whole. */
 static struct {
     struct slots {
         struct mp_sample *at;
@@ -60,8 +60,7 @@ void
 mp_state_note_slots(struct mp_sample *slots, uint64_t capacity)
 {
     int other = 1 - atomic_load_explicit(&noted_slots.valid, memory_order_relaxed);
-    noted_slots.places[other] =
-        (struct slots){slots, (size_t)capacity * sizeof *slots};
+    noted_slots.places[other] = (struct slots){slots, (size_t)capacity * sizeof *slots};
     atomic_store_explicit(&noted_slots.valid, other, memory_order_release);
 }
 

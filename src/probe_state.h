@@ -19,8 +19,8 @@ struct mp_state {
     /* How far it is prepared, and mostly by which process. Whoever prepares the state
      * stores it last (release); each call loads it first (acquire). */
     _Atomic uint64_t owner;
-    /* The process that prepared it, which `owner` doesn't say where the kernel wipes the
-     * state. Stored right before `owner`, and paired in the same way. */
+    /* The process that prepared it, which `owner` doesn't say where the kernel wipes
+     * the state. Stored right before `owner`, and paired in the same way. */
     _Atomic uint64_t process;
     /* The highest RSS that is known for sure: what was read, and what mp_probe_peak
      * returned. Raised by anybody, relaxed: nothing else is read because of it. */
@@ -36,11 +36,11 @@ struct mp_state {
     int64_t forked_ns;       /* when this process began, and its RSS then, in bytes; */
     uint64_t forked_bytes;   /* not known: 0 */
     struct mp_sampler sampler;
-    bool thread_runs;        /* the thread itself says when it doesn't any more */
-    bool paused;             /* it must end, and none may be started */
-    int silence;             /* why there was no sample when one was due; 0: there was */
-    atomic_bool thread_due;  /* it couldn't be started yet; looked at without the lock */
-    mp_lock control;         /* held while the thread is started and ended, before `lock` */
+    bool thread_runs;       /* the thread itself says when it doesn't any more */
+    bool paused;            /* it must end, and none may be started */
+    int silence;            /* why there was no sample when one was due; 0: there was */
+    atomic_bool thread_due; /* it couldn't be started yet; looked at without the lock */
+    mp_lock control; /* held while the thread is started and ended, before `lock` */
     struct mp_thread thread;
     struct mp_thread trial;
     mp_lock resetting; /* held while the kernel's mark is reset, before `lock` */
@@ -54,8 +54,9 @@ extern struct mp_rss_reader mp_state_reader;
 extern _Atomic uint64_t mp_configured_capacity;
 
 /* The state of this process, ready for a reading. A child that neither fork() nor the
- * kernel told of, see probe_state.c, may find that of its parent: until the next look at
- * whose file is read, which it is not for longer than a stranger's number is believed. */
+ * kernel told of, see probe_state.c, may find that of its parent: until the next look
+ * at whose file is read, which it is not for longer than a stranger's number is
+ * believed. */
 struct mp_state *mp_state_ready(void);
 
 /* The same without that, for 0.1 of a reading. */
@@ -76,9 +77,9 @@ uint64_t mp_state_raise_highest(struct mp_state *state, uint64_t bytes);
 /* The same for readings, which the open blocks know as well. */
 void mp_state_note_reading(struct mp_state *state, uint64_t bytes);
 
-/* Reads RSS, and its shared part unless that is NULL, and the time, which is negative as
- * mp_clock_ns() says; after a call that made the state ready. Returns 0 or an error of
- * mp_rss_read_verified. */
+/* Reads RSS, and its shared part unless that is NULL, and the time, which is negative
+ * as mp_clock_ns() says; after a call that made the state ready. Returns 0 or an error
+ * of mp_rss_read_verified. */
 int mp_state_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
                   int64_t *ns);
 

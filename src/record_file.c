@@ -22,7 +22,7 @@ _Static_assert(MP_RECORD_SAMPLES % 4 == 0 && QUARTER_SAMPLES % 2 == 1,
                "thinned by fours, and a quarter has one in the middle");
 
 uint64_t
-mp_record_checksum(uint64_t before, const void *from, size_t bytes)
+mp_record_file_checksum(uint64_t before, const void *from, size_t bytes)
 {
     assert(bytes % 4 == 0);
     const uint8_t *byte = from;
@@ -45,14 +45,14 @@ head_checksum(const struct mp_record_head *head)
 {
     size_t from = offsetof(struct mp_record_head, pid);
     size_t until = offsetof(struct mp_record_head, changing);
-    return mp_record_checksum(0, (const char *)head + from, until - from);
+    return mp_record_file_checksum(0, (const char *)head + from, until - from);
 }
 
 static uint64_t
 changing_checksum(const struct mp_record_changing *part)
 {
     size_t from = offsetof(struct mp_record_changing, number);
-    return mp_record_checksum(0, (const char *)part + from, sizeof *part - from);
+    return mp_record_file_checksum(0, (const char *)part + from, sizeof *part - from);
 }
 
 static bool
@@ -76,7 +76,7 @@ head_is_sound(const struct mp_record_head *head)
 }
 
 const struct mp_record_changing *
-mp_record_head_now(const struct mp_record_head *head)
+mp_record_file_head_now(const struct mp_record_head *head)
 {
     if (!head_is_sound(head)) {
         return NULL;
@@ -102,7 +102,7 @@ static int
 write_change(const struct mp_record_io *io, struct mp_record_head *head,
              const struct mp_record_changing *now)
 {
-    const struct mp_record_changing *before = mp_record_head_now(head);
+    const struct mp_record_changing *before = mp_record_file_head_now(head);
     if (before == NULL) {
         return EBADMSG;
     }
@@ -146,13 +146,14 @@ block_checksum(const struct mp_record_block *block)
 {
     size_t from = offsetof(struct mp_record_block, samples_checksum);
     size_t until = offsetof(struct mp_record_block, samples);
-    return mp_record_checksum(0, (const char *)block + from, until - from);
+    return mp_record_file_checksum(0, (const char *)block + from, until - from);
 }
 
 static uint64_t
 samples_checksum(const struct mp_record_block *block)
 {
-    return mp_record_checksum(0, block->samples, block->count * sizeof *block->samples);
+    return mp_record_file_checksum(0, block->samples,
+                                   block->count * sizeof *block->samples);
 }
 
 /* By the clock, in ns. */
@@ -163,16 +164,21 @@ block_end(const struct mp_record_block *block)
     return (uint64_t)block->start_ns + (last << block->scale);
 }
 
+static uint32_t
+in_32_bits(uint64_t pages)
+{
+    return pages < MP_RECORD_UNKNOWN_32 ? (uint32_t)pages : MP_RECORD_UNKNOWN_32;
+}
+
 static bool
 samples_are_sound(const struct mp_record_block *block)
 {
+    uint32_t low = in_32_bits(block->low);
     uint32_t before = 0;
     for (uint32_t i = 0; i < block->count; i++) {
         const struct mp_record_sample *sample = &block->samples[i];
-        bool fits = sample->pages != MP_RECORD_UNKNOWN_32;
-        if (sample->time < before || sample->pages < block->low ||
-            (fits && sample->pages > block->high) ||
-            (!fits && block->high < MP_RECORD_UNKNOWN_32)) {
+        if (sample->time < before || sample->pages < low ||
+            sample->pages > block->high) {
             return false;
         }
         before = sample->time;
@@ -183,7 +189,7 @@ samples_are_sound(const struct mp_record_block *block)
 }
 
 bool
-mp_record_block_is_sound(const struct mp_record_block *block)
+mp_record_file_block_is_sound(const struct mp_record_block *block)
 {
     if (block->checksum != block_checksum(block) || block->number == 0 ||
         block->number > INT64_MAX || block->last > INT64_MAX ||
@@ -427,7 +433,7 @@ read_full(const struct mp_record_file *file, const struct mp_record_io *io, int 
     if (error != 0) {
         return error;
     }
-    bool same = mp_record_block_is_sound(block) &&
+    bool same = mp_record_file_block_is_sound(block) &&
                 block->level == file->blocks[index].level &&
                 block->count == MP_RECORD_SAMPLES;
     return same ? 0 : EBADMSG;
@@ -480,7 +486,7 @@ mp_record_file_begin(struct mp_record_file *file, const struct mp_record_io *io,
     head->changing[0].number = 1;
     head->changing[0].checksum = changing_checksum(&head->changing[0]);
     head->changing[1] = head->changing[0];
-    assert(mp_record_head_now(head) != NULL);
+    assert(mp_record_file_head_now(head) != NULL);
     return io->write(io->context, 0, head);
 }
 
@@ -488,7 +494,6 @@ mp_record_file_begin(struct mp_record_file *file, const struct mp_record_io *io,
 struct found {
     uint64_t first, last, number, start_ns, end_ns;
     uint8_t slot, level;
-    bool full;
 };
 
 /* Those that stand for more go before what they contain, the newer before the older. */
@@ -501,9 +506,8 @@ goes_before(const struct found *one, const struct found *two)
     return one->last != two->last ? one->last > two->last : one->number > two->number;
 }
 
-/* Keeps of blocks in that order those that no other contains, and that can follow each
- * other: later ones have later times, and all but the last are full. Returns how many.
- */
+/* Keeps of blocks in that order those that no other contains, and whose times follow
+ * each other. Returns how many. */
 static size_t
 keep_row(struct found *found, size_t count)
 {
@@ -513,9 +517,6 @@ keep_row(struct found *found, size_t count)
         if (before != NULL &&
             (found[i].first <= before->last || found[i].start_ns < before->end_ns)) {
             continue;
-        }
-        if (before != NULL && !before->full) {
-            kept--;
         }
         found[kept++] = found[i];
     }
@@ -534,13 +535,13 @@ find_blocks(const struct mp_record_io *io, uint32_t slots, struct found *found,
         if (error != 0 && error != EBADMSG) {
             return error;
         }
-        if (error == EBADMSG || !mp_record_block_is_sound(block)) {
+        if (error == EBADMSG || !mp_record_file_block_is_sound(block)) {
             continue;
         }
-        struct found one = {block->first,          block->last,
-                            block->number,         (uint64_t)block->start_ns,
-                            block_end(block),      (uint8_t)slot,
-                            (uint8_t)block->level, block->count == MP_RECORD_SAMPLES};
+        struct found one = {block->first,         block->last,
+                            block->number,        (uint64_t)block->start_ns,
+                            block_end(block),     (uint8_t)slot,
+                            (uint8_t)block->level};
         size_t at = (*count)++;
         for (; at > 0 && goes_before(&one, &found[at - 1]); at--) {
             found[at] = found[at - 1];
@@ -576,7 +577,7 @@ mp_record_file_continue(struct mp_record_file *file, const struct mp_record_io *
     if (error != 0) {
         return error;
     }
-    if (mp_record_head_now(&there) == NULL || there.pid != head->pid ||
+    if (mp_record_file_head_now(&there) == NULL || there.pid != head->pid ||
         there.start != head->start || there.page_bytes != head->page_bytes ||
         memcmp(there.boot, head->boot, sizeof there.boot) != 0) {
         return EBADMSG;
@@ -599,7 +600,7 @@ mp_record_file_continue(struct mp_record_file *file, const struct mp_record_io *
         const struct found *last = &found[count - 1];
         error = io->read(io->context, last->slot, &file->newest);
         if (error == EBADMSG ||
-            (error == 0 && !mp_record_block_is_sound(&file->newest))) {
+            (error == 0 && !mp_record_file_block_is_sound(&file->newest))) {
             error = EAGAIN; /* somebody writes to it none the less */
         }
         if (error != 0) {
@@ -623,12 +624,6 @@ mp_record_file_continue(struct mp_record_file *file, const struct mp_record_io *
     error = write_change(io, &there, &now);
     *head = there;
     return error;
-}
-
-static uint32_t
-in_32_bits(uint64_t pages)
-{
-    return pages < MP_RECORD_UNKNOWN_32 ? (uint32_t)pages : MP_RECORD_UNKNOWN_32;
 }
 
 static void
@@ -692,7 +687,7 @@ add(struct mp_record_block *block, int64_t ns, uint64_t pages, uint64_t shared)
     }
     block->samples[block->count++] = sample;
     block->samples_checksum =
-        mp_record_checksum(block->samples_checksum, &sample, sizeof sample);
+        mp_record_file_checksum(block->samples_checksum, &sample, sizeof sample);
     if (block->count == MP_RECORD_SAMPLES) {
         for (int i = 0; i < MP_RECORD_QUARTERS; i++) {
             block->quarters[i] = median(block->samples + i * QUARTER_SAMPLES);
@@ -746,6 +741,5 @@ mp_record_file_write(struct mp_record_file *file, const struct mp_record_io *io,
         return ENODATA;
     }
     file->newest.summary = *now;
-    file->unwritten = true;
     return write_newest(file, io);
 }

@@ -37,7 +37,7 @@
 /* What may change while a process lives. All texts are bytes as they came, without a
  * NUL at the end unless there is room: nobody promises UTF-8. */
 struct mp_record_changing {
-    uint64_t checksum;    /* mp_record_checksum of all behind it; ours */
+    uint64_t checksum;    /* mp_record_file_checksum of all behind it; ours */
     uint64_t number;      /* 1, 2, …: the higher one is the newer; ours */
     uint64_t parent;      /* its pid; unknown: all ones */
     uint64_t recorder;    /* pid of the process that asked for the record */
@@ -55,7 +55,7 @@ struct mp_record_head {
     char magic[8];           /* MP_RECORD_MAGIC; ours, as are the next three */
     uint32_t version;        /* MP_RECORD_VERSION */
     uint32_t zero;           /* 0 */
-    uint64_t checksum;       /* mp_record_checksum from `pid` up to `changing` */
+    uint64_t checksum;       /* mp_record_file_checksum from `pid` up to `changing` */
     uint64_t pid;            /* the number that /proc has for the process */
     uint64_t start;          /* Linux: field 22 of its stat, ticks since boot; elsewhere
                                 another number that it keeps for life */
@@ -126,12 +126,12 @@ struct mp_record_sample {
 /* A data block. It stands for the samples `first` to `last`, of which it keeps `count`.
  */
 struct mp_record_block {
-    uint64_t checksum;         /* mp_record_checksum from here up to the samples */
+    uint64_t checksum;         /* mp_record_file_checksum from here up to the samples */
     uint64_t samples_checksum; /* the same of the `count` samples */
-    uint64_t number; /* 1, 2, … in the order in which the file's blocks were written:
-                        of two that stand for the same the higher one is the newer */
     uint64_t first;
     uint64_t last;
+    uint64_t number;    /* 1, 2, … in the order in which the file's blocks were written:
+                           of two that stand for the same the higher one is the newer */
     uint32_t level;     /* how often it was merged, at least; 0: as it came */
     uint32_t count;     /* 1 to MP_RECORD_SAMPLES; only the newest isn't full */
     uint64_t low;       /* pages: the lowest of all that it stands for, */
@@ -173,13 +173,14 @@ _Static_assert(sizeof(struct mp_record_block) == MP_RECORD_BLOCK_BYTES, "one blo
  * prime below 2**64: in Python int.from_bytes(bytes, "big") % (2**64 - 59). `before` is
  * that of the bytes in front of them, 0 if there are none; `bytes` is a multiple of 4.
  */
-uint64_t mp_record_checksum(uint64_t before, const void *from, size_t bytes);
+uint64_t mp_record_file_checksum(uint64_t before, const void *from, size_t bytes);
 
 /* What of the head holds now. NULL if this is no head, or a damaged one. */
-const struct mp_record_changing *mp_record_head_now(const struct mp_record_head *head);
+const struct mp_record_changing *
+mp_record_file_head_now(const struct mp_record_head *head);
 
 /* Is this a data block that is whole and says nothing that can't be? */
-bool mp_record_block_is_sound(const struct mp_record_block *block);
+bool mp_record_file_block_is_sound(const struct mp_record_block *block);
 
 /* How blocks get into the file and out of it: a whole block from or to offset slot *
  * MP_RECORD_BLOCK_BYTES. They return 0 or an errno, EBADMSG for a block that the file

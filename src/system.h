@@ -83,9 +83,9 @@ void *mp_pages_map(size_t bytes);
 /* For so long memprobe waits for a thread of its own at most, which may be frozen. */
 #define MP_PATIENCE_NS 100000000
 
-/* Starts a thread that runs run(argument), with all signals blocked, and with a stack of
- * 256 KiB or the least that the system takes. Where the last one hasn't ended yet, it
- * waits for that as mp_thread_join does. Returns 0, or an errno (on Windows a
+/* Starts a thread that runs run(argument), with all signals blocked, and with a stack
+ * of 256 KiB or the least that the system takes. Where the last one hasn't ended yet,
+ * it waits for that as mp_thread_join does. Returns 0, or an errno (on Windows a
  * GetLastError() code). */
 int mp_thread_start(struct mp_thread *thread, void (*run)(void *), void *argument);
 
@@ -97,8 +97,8 @@ uint32_t mp_thread_calls(struct mp_thread *thread);
  * more often than so many times. */
 void mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns);
 
-/* Waits for the thread's end, also for the system's count of threads to go down, but for
- * MP_PATIENCE_NS at most. Returns whether it has ended, or never ran. Not for two
+/* Waits for the thread's end, also for the system's count of threads to go down, but
+ * for MP_PATIENCE_NS at most. Returns whether it has ended, or never ran. Not for two
  * callers at once, nor beside mp_thread_start. */
 bool mp_thread_join(struct mp_thread *thread);
 
@@ -122,14 +122,15 @@ struct mp_rss_identity {
  * nothing to keep open, but for the highest reading. All zeros: nothing is open. */
 struct mp_rss_reader {
     /* Descriptor + 1 of statm in the low half, and how often another one was opened in
-     * the high. Changed with the lock; the store (release) pairs with the load (acquire)
-     * of whoever reads without it, who then sees page_size. */
+     * the high. Changed with the lock; the store (release) pairs with the load
+     * (acquire) of whoever reads without it, who then sees page_size. */
     _Atomic uint64_t file;
-    /* When `file` was last known to be the one we opened; changed with the lock. Relaxed:
-     * nothing else is read because of it. */
+    /* When `file` was last known to be the one we opened; changed with the lock.
+     * Relaxed: nothing else is read because of it. */
     _Atomic int64_t verified_ns;
-    /* The highest reading since then. Anybody raises it (release), who has the lock takes
-     * it (acquire), so that the reading comes before the look at whose file it was. */
+    /* The highest reading since then. Anybody raises it (release), who has the lock
+     * takes it (acquire), so that the reading comes before the look at whose file it
+     * was. */
     _Atomic uint64_t unconfirmed;
     uint64_t page_size; /* written once, before `file` */
     mp_lock lock;       /* guards all that follows */
@@ -137,7 +138,10 @@ struct mp_rss_reader {
     struct mp_rss_identity statm;
     int folder; /* descriptor + 1 of /proc */
     struct mp_rss_identity proc;
-    uint64_t foreign_maxrss; /* of mp_rss_read_mark; written before others know */
+    /* Of mp_rss_read_mark: ru_maxrss at first, written before others know; and when it
+     * was last found to be this process's own, 0: never. Relaxed. */
+    uint64_t foreign_maxrss;
+    _Atomic uint64_t own_maxrss;
 };
 
 /* "Not known", among numbers of bytes and pages. */
@@ -156,8 +160,9 @@ extern const char mp_rss_reset_source[];
  * reading. */
 void mp_rss_open(struct mp_rss_reader *reader);
 
-/* The same in a forked child, with the reader of its parent. Only if this is the child's
- * single thread, `alone`, may the parent's file be closed: otherwise it is forgotten. */
+/* The same in a forked child, with the reader of its parent. Only if this is the
+ * child's single thread, `alone`, may the parent's file be closed: otherwise it is
+ * forgotten. */
 void mp_rss_open_in_child(struct mp_rss_reader *reader, bool alone);
 
 /* Closes what is open, unless it is somebody else's by now. */
@@ -177,8 +182,8 @@ int mp_rss_read(struct mp_rss_reader *reader, uint64_t *bytes, uint64_t *shared,
 int mp_rss_read_verified(struct mp_rss_reader *reader, uint64_t *bytes,
                          uint64_t *shared, uint64_t *confirmed);
 
-/* The highest of the readings since the last look, or confirmation, that a look confirms
- * now; 0 if it confirms none. */
+/* The highest of the readings since the last look, or confirmation, that a look
+ * confirms now; 0 if it confirms none. */
 uint64_t mp_rss_confirm(struct mp_rss_reader *reader);
 
 /* Reads the kernel's high-water mark of RSS in bytes. Returns as mp_rss_read_verified
@@ -190,17 +195,20 @@ int mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes);
 int mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes);
 
 /* Resets the high-water mark to what RSS is. It may wait for whoever maps memory.
- * Returns as mp_rss_read_verified does, or MP_RSS_NO_RESET where no system call does that.
+ * Returns as mp_rss_read_verified does, or MP_RSS_NO_RESET where no system call does
+ * that.
  */
 int mp_rss_reset_peak(struct mp_rss_reader *reader);
 
 /* No error of any system. */
 #define MP_RSS_NO_RESET (-101)
 
-/* For a thread of ours, when it starts: gives it a table of descriptors of its own, where
- * the system can, with what `reader` has open and nothing else, and makes *own a reader
- * of that. Nobody can close its files then, a chroot doesn't matter, and it holds none of
- * the program's pipes open. */
-void mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
+/* For a thread of ours, when it starts: gives it a table of descriptors of its own,
+ * where the system can, with what `reader` has open and nothing else, and makes *own a
+ * reader of that. Nobody can close its files then, a chroot doesn't matter, and it
+ * holds none of the program's pipes open. Returns whether it has such a table, which
+ * takes what is open with it when the thread ends; else mp_rss_close is to be called.
+ */
+bool mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader);
 
 #endif

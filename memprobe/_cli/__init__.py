@@ -42,23 +42,30 @@ def main() -> None:
         description=SHOW_DESCRIPTION,
         allow_abbrev=False,
     )
-    show.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
-    show.add_argument(
+    add_show_options(show)
+    show.set_defaults(command=_show, parser=show)
+    options = parser.parse_args()
+    options.command(options)
+
+
+def add_show_options(parser: "argparse.ArgumentParser") -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
+    parser.add_argument(
         "--running", action="store_true", help="only what hasn't surely ended"
     )
-    show.add_argument("--sort", metavar="COLUMN", help="of the table: by a column")
-    show.add_argument(
+    parser.add_argument("--sort", metavar="COLUMN", help="of the table: by a column")
+    parser.add_argument(
         "--csv",
         metavar="FILE",
         help="write all samples as CSV, to - instead of a table",
     )
-    show.add_argument(
+    parser.add_argument(
         "--plot",
         type=_type(picture),
         metavar="FILE",
         help="draw all in one picture, .png or .svg (needs matplotlib)",
     )
-    output = show.add_mutually_exclusive_group()
+    output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print JSON instead")
     output.add_argument(
         "--openmetrics", action="store_true", help="print metrics instead"
@@ -66,19 +73,16 @@ def main() -> None:
     output.add_argument(
         "--follow", action="store_true", help="show it anew again and again"
     )
-    show.add_argument(
+    parser.add_argument(
         "--per-process", action="store_true", help="metrics of each that runs"
     )
-    show.add_argument("--output", metavar="FILE", help="write the metrics to a file")
-    show.add_argument(
+    parser.add_argument("--output", metavar="FILE", help="write the metrics to a file")
+    parser.add_argument(
         "--interval",
         type=_type(interval),
         metavar="S",
         help="with --follow: seconds between two looks (1)",
     )
-    show.set_defaults(command=_show, parser=show)
-    options = parser.parse_args()
-    options.command(options)
 
 
 def _type(check: "Callable[[str], object]") -> "Callable[[str], object]":

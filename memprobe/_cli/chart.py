@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from memprobe._cli.series import Sample
 
-ASCII = " .:#||+--v-"
+ASCII = " .:#||+--v-."
 
 
 def chart(
@@ -32,13 +32,14 @@ def chart(
     are none if there is nothing to draw or no room for it. *inner* is a part of the
     samples, of the same time: the rest of each column is drawn lighter.
     """
-    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash = list(
+    *fills, y_tick, y_axis, corner, x_axis, x_tick, mark, dash, lighter = list(
         BLOCKS[:-1] if blocks else ASCII
     )
-    lighter = "░" if blocks else "."
-    peak = max(peak or 0, max(map(rss_of, samples), default=0))
     most = height - 3  # rows, less the two of the time axis and one for the mark
-    if peak == 0 or most < 1:
+    if not samples or most < 1:
+        return []
+    peak = max(peak or 0, *map(rss_of, samples))
+    if peak == 0:
         return []
     unit_name, unit = size_unit(peak)
     by = step(peak / unit, min(most, 9))

@@ -7,6 +7,8 @@ import time
 
 from memprobe._recorder import KEEP, start_observer
 
+LIVING = ("running", "unknown")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ class Family:
         directory: "str | None" = None,
         pss: bool = False,
     ) -> None:
-        """The files go into *directory*; without one into a folder that close() removes."""
+        """The files go into *directory*, else into a folder that close() removes."""
         self.problem = ""
         self.folder = directory or ""
         self._stays = directory is not None
@@ -60,7 +62,7 @@ class Family:
                 record = self._seen.get(path)
                 if record is None and os.stat(path).st_mtime < self._since:
                     continue  # of an earlier day
-                if record is None or record.state in {"running", "unknown"}:
+                if record is None or record.state in LIVING:
                     self._seen[path] = record = read(path, record)
             except (OSError, NotARecord):
                 continue  # removed since, or yet to be written
@@ -107,8 +109,10 @@ class Family:
             if not self._stays or not lives_on:
                 self._observer.stop()
         except OSError as error:
-            self.problem = f"not all was observed: {error}"
             records = records or self.records()
+            # After the last of the family the observer ends by itself.
+            if any(record.state in LIVING for record in records):
+                self.problem = f"not all was observed: {error}"
         return records
 
     def close(self) -> None:

@@ -1,6 +1,5 @@
 """The options of the commands. Not argparse, whose import takes 7 ms."""
 
-import math
 import os
 import sys
 
@@ -72,8 +71,8 @@ def interval(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
         raise ValueError(f"must be a finite number of seconds, above 0, not {text!r}")
     return seconds
 
@@ -144,7 +143,7 @@ def _must_be_writable(option: str, path: str) -> None:
 
 
 def descriptors(options: Options) -> "set[int]":
-    """Return which of our descriptors the outputs are: of `--csv >(gzip > a.gz)` too."""
+    """Return our descriptors that are outputs: `--csv >(gzip > a.gz)` is one, too."""
     found = {2}
     for path in (options.csv, options.plot):
         folder, _, name = (path or "").rpartition("/")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, TextIO
 
-BLOCKS = " ▁▂▃▄▅▆▇█┤│└─┬▼╌…"
+BLOCKS = " ▁▂▃▄▅▆▇█┤│└─┬▼╌░…"
 WIDEST = 1000
 
 

@@ -1,4 +1,4 @@
-"""The parent of the program that `memprobe run` runs.
+"""The parent of the program that `memprobe run` runs, on POSIX.
 
 The program is to find all that it would without a parent in between, and whoever
 started us is to see of us what the program does: its stops, its end, its signal.
@@ -15,8 +15,7 @@ from memprobe._memprobe import rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _ALL = signal.valid_signals()
 # Without sigwaitinfo() it isn't known who sent a signal. The terminal sends these, to
@@ -47,18 +46,22 @@ class Child:
                 # None: a handler that isn't Python's, which doesn't survive exec.
                 signal.signal(signal.SIGCHLD, children or signal.SIG_DFL)
                 self._become(file, argv, environment)
-            except OSError as error:
-                os.write(fail, b"%d" % (error.errno or 0))
+            except (OSError, ValueError) as error:
+                # ValueError: the empty name.
+                os.write(fail, b"%d" % (getattr(error, "errno", None) or errno.ENOENT))
             finally:
                 os._exit(127)
         os.close(fail)
+        self._guard = self._waker = 0
+        self._usage: Any = None
+        self._renew_guard()
         reason = os.read(failure, 16)
         os.close(failure)
         if reason:
             os.waitpid(self.pid, 0)
+            self._kill_guard()
             raise OSError(int(reason), os.strerror(int(reason)), file)
-        self._guard = self._waker = 0
-        self._life = -1
+        self.number = number_of(self.pid)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
     def _note_end(self, *_: object) -> None:
@@ -89,30 +92,17 @@ class Child:
             # A script without a first line that says by what: the shell is to run it.
             os.execve("/bin/sh", ["sh", error.filename, *argv[1:]], environment)
 
-    def let_go(self, keep: "Container[int]") -> None:
+    def let_go(self, keep: "set[int]") -> None:
         """Leave the program alone with what it was given, but for descriptor 2.
 
         What reads its pipe sees the end when the program closes it, and what it writes
         to, or listens on, is nobody else's. *keep* are descriptors to leave.
         """
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0, inheritable=False)
-        if 1 not in keep:
-            os.dup2(null, 1, inheritable=False)
+        for descriptor in {0, 1} - keep:
+            os.dup2(null, descriptor, inheritable=False)
         os.close(null)
-        folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
-        try:
-            descriptors = [int(name) for name in os.listdir(folder)]
-        except OSError:
-            return
-        for descriptor in descriptors:
-            try:
-                # Ours aren't inheritable.
-                inherited = os.get_inheritable(descriptor)
-                if descriptor > 2 and inherited and descriptor not in keep:
-                    os.close(descriptor)
-            except OSError:
-                continue  # what the folder was listed by
+        _close_inherited(keep | {0, 1, 2})
 
     def wait(self) -> int:
         """Return the program's wait status once it has ended; it stays a zombie.
@@ -121,18 +111,15 @@ class Child:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
         status = self._look()
-        if status is not None:
-            return status
-        self._renew_guard()
-        while True:
+        while status is None:
             number, by_process, sender = _next_signal()
             if number == signal.SIGCHLD:
+                self._note_end()
                 status = self._look()
-                if status is not None:
-                    self.ended = time.monotonic()
-                    return status
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
+        self._kill_guard()
+        return status
 
     def reap(self) -> "int | None":
         """Let go of the zombie; return its highest RSS in bytes if it is its own.
@@ -140,17 +127,23 @@ class Child:
         ru_maxrss has that of children that were waited for, too, of which the zombie's
         count of their page faults tells; and what this process had at the fork.
         """
-        if self._guard:
-            self._end_guard()
-        had_children = _stat(self.pid)[8:9] != [b"0"]
-        _, _, usage = os.wait4(self.pid, 0)
+        had_children = _stat(self.number)[8:9] != [b"0"]
+        usage = self._usage or os.wait4(self.pid, 0)[2]
         bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return bytes if not had_children and bytes > self._rss else None
 
     def _look(self) -> "int | None":
         """Return the program's wait status if it has ended."""
-        if os.getpid() == 1:
-            self._reap_orphans()
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG | os.WUNTRACED)
+            if pid == 0:
+                return None
+            if os.WIFSTOPPED(status):
+                self._stop_by(os.WSTOPSIG(status))
+                return None
+            self._usage = usage
+            return status
+        self._reap_others()
         flags = os.WNOHANG | os.WEXITED | os.WSTOPPED
         info = os.waitid(os.P_PID, self.pid, flags | os.WNOWAIT)
         if info is None:
@@ -165,13 +158,15 @@ class Child:
         self._stop_by(info.si_status)
         return None
 
-    def _reap_orphans(self) -> None:
-        """Reap what process 1 inherits, but for the program itself."""
+    def _reap_others(self) -> None:
+        """Reap guards, and as process 1 orphans, but not the program itself."""
         while True:
             flags = os.WNOHANG | os.WEXITED | os.WNOWAIT
             info = os.waitid(os.P_ALL, 0, flags)
             if info is None or info.si_pid == self.pid:
                 return
+            if info.si_pid == self._guard:  # somebody else has killed it
+                self._kill_guard()
             os.waitpid(info.si_pid, 0)
 
     def _stop_by(self, number: int) -> None:
@@ -196,7 +191,7 @@ class Child:
     def _wake_parent(self) -> None:
         """Continue the parent, which is stopped, if the program alone is continued."""
         parent = os.getppid()
-        while _stat(self.pid)[:1] == [b"T"] and os.getppid() == parent:
+        while _stat(self.number)[:1] == [b"T"] and os.getppid() == parent:
             time.sleep(0.05)
         os.kill(parent, signal.SIGCONT)
 
@@ -210,8 +205,8 @@ class Child:
         except OSError:
             pass  # EPERM: the program has become another user
 
-    # A signal to the whole process group, as timeout(1) and os.killpg() send it, reaches
-    # the program without us. Nothing in it says so: that is what the guard is for, a
+    # A signal to the whole process group, as timeout(1) and os.killpg() send it, gets
+    # to the program without us. Nothing in it says so: that is what the guard is for, a
     # process in the group that blocks all signals and waits. If it was sent the signal
     # as well, all were. The kernel goes from a group's youngest to its oldest: to us
     # at last.
@@ -219,14 +214,13 @@ class Child:
     def _group_got(self, number: int) -> bool:
         for wait in (0.0, 0.001):  # systemd goes from process to process, we come first
             time.sleep(wait)
-            if self._guard and _is_pending(self._guard, number):
+            if self._guard and _is_pending(number_of(self._guard), number):
                 self._renew_guard()
                 return True
         return False
 
     def _renew_guard(self) -> None:
-        if self._guard:
-            self._end_guard()
+        self._kill_guard()
         alive, life = os.pipe()
         try:
             guard = os.fork()
@@ -237,17 +231,19 @@ class Child:
         if guard == 0:
             try:
                 os.close(life)
-                os.read(alive, 1)  # until we are gone, however
+                _close_inherited({alive})
+                os.read(alive, 1)  # until its parent is gone, however
             finally:
                 os._exit(0)
         os.close(alive)
         self._guard, self._life = guard, life
 
-    def _end_guard(self) -> None:
-        os.close(self._life)
-        os.kill(self._guard, signal.SIGKILL)
-        os.waitpid(self._guard, 0)
-        self._guard = 0
+    def _kill_guard(self) -> None:
+        """Whoever reaps it has time: its own end takes a millisecond."""
+        if self._guard:
+            os.close(self._life)
+            os.kill(self._guard, signal.SIGKILL)
+            self._guard = 0
 
     def unblock(self) -> None:
         """Let signals end this process again, but none that came meanwhile.
@@ -255,33 +251,34 @@ class Child:
         Not Ctrl-C, which the impatient press more than once, nor that of a terminal
         which wants jobs in the background to be silent.
         """
-        while signal.sigtimedwait(_ALL, 0) is not None:
-            pass
+        while pending := signal.sigpending():
+            signal.sigwait(pending)
         blocked = {*self._mask, signal.SIGINT, signal.SIGTTOU}
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def end_as(status: int) -> "NoReturn":
     """End this process as the program ended: that is what the shell asks for."""
-    if os.WIFSIGNALED(status) and os.getpid() != 1:
+    number, code = how_it_ended(status)
+    if number is not None and os.getpid() != 1:
         import resource
 
         # The core is the program's. 1 is "none" also where a program takes them
         # (core(5)), which is started with 0.
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (int(hard != 0), hard))
-        number = os.WTERMSIG(status)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os._exit(shell_status(status))
+    os._exit(code)
 
 
-def shell_status(status: int) -> int:
+def how_it_ended(status: int) -> "tuple[int | None, int]":
+    """Return the signal that ended a program, if one did, and what the shell says."""
     if os.WIFSIGNALED(status):
-        return 128 + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)
+        return os.WTERMSIG(status), 128 + os.WTERMSIG(status)
+    return None, os.WEXITSTATUS(status)
 
 
 def _next_signal() -> "tuple[int, bool, int]":
@@ -292,6 +289,27 @@ def _next_signal() -> "tuple[int, bool, int]":
         return info.si_signo, info.si_code <= 0, info.si_pid
     number = signal.sigwait(_ALL)
     return number, number not in _OF_TERMINALS, 0
+
+
+def number_of(child: int) -> int:
+    """Return the number that /proc has for a child of ours.
+
+    It is another one where /proc is that of another PID namespace (unshare -pf).
+    """
+    try:
+        if int(os.readlink("/proc/self")) == os.getpid():
+            return child
+        for thread in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{thread}/children", "rb") as file:
+                numbers = file.read().split()
+            for number in map(int, numbers):
+                with open(f"/proc/{number}/status", "rb") as file:
+                    own = file.read().partition(b"NSpid:")[2].partition(b"\n")[0]
+                if own.split()[-1:] == [b"%d" % child]:
+                    return number
+    except (OSError, ValueError):
+        pass
+    return child
 
 
 def _stat(pid: int) -> "list[bytes]":
@@ -313,6 +331,21 @@ def _is_pending(pid: int, number: int) -> bool:
         if line.startswith(b"ShdPnd:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
+
+
+def _close_inherited(keep: "set[int]") -> None:
+    """Close what whoever started us has handed down: ours aren't inheritable."""
+    folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
+    try:
+        descriptors = {int(name) for name in os.listdir(folder)}
+    except OSError:
+        return
+    for descriptor in descriptors - keep:
+        try:
+            if os.get_inheritable(descriptor):
+                os.close(descriptor)
+        except OSError:
+            continue  # what the folder was listed by
 
 
 def _hold_low_descriptors() -> None:

@@ -6,10 +6,8 @@ import time
 from contextlib import contextmanager
 
 from memprobe._cli.chart import chart
-from memprobe._cli.csv import write_csv
 from memprobe._cli.output import Terminal, writing
 from memprobe._cli.series import thinned, total
-from memprobe._cli.show import draw
 from memprobe._cli.table import Row, table, unlisted_text
 from memprobe._cli.text import cut, printable
 from memprobe._memprobe import humanbytes
@@ -41,9 +39,13 @@ def tell(
         span = start, time.time()
         say(_report(title, main, records, figures, options.samples, span))
     if options.csv is not None:
+        from memprobe._cli.csv import write_csv
+
         with _told(), writing(options.csv) as out:
             write_csv(records, out)
     if options.plot is not None:
+        from memprobe._cli.show import draw
+
         with _told():
             draw(options.plot, list(records))
 

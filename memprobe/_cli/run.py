@@ -2,13 +2,16 @@
 
 # What is imported here delays the program; the rest is imported while it runs.
 import errno
-import os
 import sys
 import time
 
 from memprobe._cli import options as opt
-from memprobe._cli.parent import Child, end_as
 from memprobe._cli.program import command, environment
+
+if sys.platform == "win32":
+    from memprobe._cli.parent_windows import Child, end_as, how_it_ended
+else:
+    from memprobe._cli.parent import Child, end_as, how_it_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +54,10 @@ def main(words: "list[str]") -> None:
     from memprobe._cli.family import Family
 
     family = Family(
-        [child.pid], options.interval or 0.1, directory=options.record, pss=options.pss
+        [child.number],
+        options.interval or 0.1,
+        directory=options.record,
+        pss=options.pss,
     )
     # While there is time.
     from memprobe._cli import report
@@ -62,13 +68,13 @@ def main(words: "list[str]") -> None:
     peak = child.reap()
     child.unblock()
     try:
-        main = next((record for record in records if record.pid == child.pid), None)
+        main = next((record for record in records if record.pid == child.number), None)
         figures = [
             report.peak_line(_peak(main, peak)),
             f"- duration: {duration_text(child.ended - child.began)}.",
             *([_outcome(main, status)] if len(records) < 2 else []),
             *report.unlisted(records),
-            *_living(records, options.record),
+            *_living([r for r in records if r is not main], options.record),
             *([f"- {family.problem}."] if family.problem else []),
         ]
         report.tell(" ".join(words), main, records, figures, options, start)
@@ -91,10 +97,10 @@ def _peak(main: "Record | None", own: "int | None") -> "int | None":
 def _outcome(main: "Record | None", status: int) -> str:
     from memprobe._cli.table import death_text
 
-    if os.WIFSIGNALED(status):
-        outcome = (main and main.cause) or death_text(os.WTERMSIG(status))
+    number, code = how_it_ended(status)
+    if number is not None:
+        outcome = (main and main.cause) or death_text(number)
     else:
-        code = os.WEXITSTATUS(status)
         outcome = f"exited (status {code})" if code else "exited"
     return f"- outcome: {outcome}."
 

@@ -82,6 +82,8 @@ def total(records: "Iterable[Record]") -> "Iterator[Sample]":
     sum_of_own = largest = 0
     streams = (_changes(number, record) for number, record in enumerate(records))
     for time, number, new_own, new_shared in heapq.merge(*streams):
+        if (new_own, new_shared) == (own.get(number, 0), shared.get(number, 0)):
+            continue
         sum_of_own += new_own - own.get(number, 0)
         own[number] = new_own
         old_shared, shared[number] = shared.get(number, 0), new_shared
@@ -120,4 +122,5 @@ def columns(samples: "Sequence[Sample]", count: int) -> "list[int]":
             at = column
         heights[column] = max(heights[column], rss)
         before = rss
+    heights[at + 1 :] = [before] * (count - at - 1)
     return heights

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from types import MappingProxyType
 
 from memprobe._cli.chart import chart
 from memprobe._cli.csv import iso_date, write_csv
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     Complaint = Callable[[str], object]
 
-LINES = 23  # that one file takes: a terminal of 24, and its prompt
+LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
 
 KEYS = (
@@ -81,7 +82,7 @@ def show(options: "argparse.Namespace") -> bool:
             room = Terminal(out)
             if _is_one(options.paths):
                 for record in records():
-                    _print(one_file(record, room), out)
+                    _print(one_file(record, dated(record), room), out)
             elif rows := [Row(record) for record in records()]:
                 lines = table(rows, room.width, blocks=room.blocks, sort=options.sort)
                 _print(lines, out)
@@ -101,30 +102,30 @@ def follow(
 
     It ends when *wait*, which gets the interval, returns something true.
     """
-    seen: dict[str, tuple[Record, Row]] = {}
+    seen: dict[str, _Seen] = {}
     if Terminal(out).redraws:
         out.write("\x1b[2J")
     while True:
         problems: list[str] = []
         before, seen = seen, {}
         for record in read_all(paths, problems.append, before):
-            known, row = before.get(record.path, (None, None))
-            if known is not record or row is None:
-                row = Row(record)
-            seen[record.path] = record, row
+            seen[record.path] = _Seen(record, before.get(record.path))
         room = Terminal(out)
-        rows = [row for _, row in seen.values() if row.living or not running]
+        rows = [one.row for one in seen.values() if one.row.living or not running]
         height = None if room.height is None else room.height - 1 - len(problems)
         if _is_one(paths):
             lines = [
-                line for record, _ in seen.values() for line in one_file(record, room)
+                line
+                for one in seen.values()
+                for line in one_file(one.record, one.samples(), room)
             ]
         else:
             lines = table(
                 rows, room.width, blocks=room.blocks, height=height, sort=sort
             )
-        lines += [cut(f"memprobe: {one}", room.width, room.blocks) for one in problems]
+        lines += [f"memprobe: {problem}" for problem in problems]
         if room.redraws and room.height is not None:
+            lines = [cut(line, room.width, room.blocks) for line in lines]
             lines = [f"{line}\x1b[K" for line in lines[: room.height - 1]]
             out.write("\x1b[H" + "\n".join(lines) + "\n\x1b[J")
         else:
@@ -134,20 +135,52 @@ def follow(
             return
 
 
+class _Seen:
+    """A record that was read while following, and what was made of it."""
+
+    row: Row
+
+    def __init__(self, record: "Record", before: "_Seen | None") -> None:
+        self.record = record
+        # For how long it had been recorded when growth and charts were made.
+        self._whole = record.seconds
+        self._samples: list[Sample] | None = None
+        if before is None or before.is_old():
+            self.row = Row(record)
+        else:
+            self._whole, self._samples = before._whole, before._samples
+            self.row = before.row
+            if record is not before.record:
+                self.row = Row(record, before.row.shape)
+
+    def is_old(self) -> bool:
+        """Return whether growth and charts would be others by now."""
+        return self.record.seconds - self._whole > self._whole / 60
+
+    def samples(self) -> "list[Sample]":
+        if self._samples is None:
+            self._samples = dated(self.record)
+        return self._samples
+
+
 def read_all(
     paths: "list[str]",
     complain: "Complaint",
-    seen: "Mapping[str, tuple[Record, object]] | None" = None,
+    seen: "Mapping[str, _Seen]" = MappingProxyType({}),
 ) -> "Iterator[Record]":
     """Read files, and those in folders, one after the other.
 
     Of what was *seen*, by path, only that is read which may have changed.
     """
     for path, in_folder in _files(paths, complain):
-        record = seen[path][0] if seen and path in seen else None
+        known = seen.get(path)
         try:
-            if record is None or record.state in LIVING:
-                record = read(path, record)
+            if known is None or known.is_old():
+                record = read(path)
+            elif known.record.state in LIVING:
+                record = read(path, known.record)
+            else:
+                record = known.record
         except (OSError, ValueError) as error:
             # In a folder files come and go.
             if not (
@@ -227,16 +260,15 @@ def _replace(path: str, lines: "Iterator[str]") -> None:
             os.remove(new)
 
 
-def one_file(record: "Record", room: Terminal) -> "list[str]":
+def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list[str]":
     """Return figures and chart of one process, as lines that fit a terminal."""
     figures = [cut(line, room.width, room.blocks) for line in _figures(record)]
-    samples = dated(record)
     start = samples[0][0] if samples else 0.0
     lines = chart(
         [(date - start, rss) for date, rss in samples],
         room.width,
         blocks=room.blocks,
-        height=LINES - 1 - len(figures),
+        height=min(LINES, (room.height or 24) - 1) - 1 - len(figures),
         peak=record.peak,
     )
     return [*figures, "", *lines] if lines else figures

@@ -1,9 +1,8 @@
 """Recorded processes as a table: a line each, no wider than the terminal."""
 
-import signal
 import time
 from collections import defaultdict
-from typing import NamedTuple
+from itertools import pairwise
 
 from memprobe._cli.chart import ASCII
 from memprobe._cli.output import BLOCKS
@@ -34,9 +33,8 @@ _NEVER = 365 * 86400  # seconds that nobody would foresee
 
 
 def _short_date(seconds: "float | None") -> str:
-    today = date_text(time.time(), "%Y-%m-%d")
-    date = date_text(seconds, "%Y-%m-%d")
-    return date_text(seconds, "%H:%M") if date == today else date
+    day, _, minute = date_text(seconds, "%Y-%m-%d %H:%M").partition(" ")
+    return minute if day == date_text(time.time(), "%Y-%m-%d") else day
 
 
 # The columns in their order, and how they are written.
@@ -64,23 +62,26 @@ _IF_THEY_DIFFER = ["parent", "user", "host"]
 _ASCENDING = ["pid", "parent", "user", "host", "command", "state", "started", "ended"]
 # What a narrow terminal has no room for, the first to go first.
 _DISPENSABLE = (
-    "uss pss swap parent shared ended first started host user lasted growth/h state "
+    "swap parent shared ended first started host user lasted uss growth/h pss state "
     "peak"
 ).split()
 
 
 class Row:
-    """What the table says of a process. It keeps little of the record."""
+    """What the table says of a process. It keeps little of the record.
+
+    *shape* is RSS over time, as an earlier row had it.
+    """
 
     __slots__ = ("cgroup", "depth", "family", "living", "shape", "unlisted", "values")
 
-    def __init__(self, record: "Record") -> None:
+    def __init__(self, record: "Record", shape: "bytes | None" = None) -> None:
         self.living = record.state in LIVING
         self.family = (record.host, record.boot)
         self.depth = 0  # in the family
         self.unlisted = (record.short_lived or 0, record.missed or 0)
         self.cgroup = cgroup_of(record)
-        self.shape = _shape(record)
+        self.shape = _shape(record) if shape is None else shape
         self.values: dict[str, Any] = {
             "pid": record.pid,
             "parent": record.parent,
@@ -118,13 +119,16 @@ def _shape(record: "Record") -> bytes:
     return bytes(-(-8 * high // highest) for high in columns(highs, _CHART[-1]))
 
 
-class Cgroup(NamedTuple):
+class Cgroup:
     """What the cgroup of a process used at a date, and its limit, in bytes."""
 
-    date: float
-    used: int
-    limit: int
-    growth_per_hour: "float | None"
+    def __init__(
+        self, date: float, used: int, limit: int, growth_per_hour: "float | None"
+    ) -> None:
+        self.date = date
+        self.used = used
+        self.limit = limit
+        self.growth_per_hour = growth_per_hour
 
     def text(self) -> str:
         share = f"{self.used / self.limit:.0%}"
@@ -173,6 +177,8 @@ def state_text(record: "Record") -> str:
 def death_text(number: "int | None") -> str:
     if number is None:
         return "died"
+    import signal
+
     try:
         name = signal.Signals(number).name
     except ValueError:
@@ -195,13 +201,16 @@ def table(
     indented; or all in the order of a column.
     """
     rows = list(rows)
+    for row in rows:
+        row.depth = 0  # a parent may have ended since
     below = _summary(rows) if summary else []
     rows = _sorted(rows, sort) if sort else _families(rows)
     if height is not None and 1 + len(rows) + len(below) > height:
         kept = max(height - len(below) - 2, 1)
         below = [f"and {len(rows) - kept} more", *below]
         del rows[kept:]
-    return [cut(line, width, blocks) for line in [*_grid(rows, width, blocks), *below]]
+    below = [cut(line, width, blocks) for line in below]
+    return [*_grid(rows, width, blocks), *below][:height]
 
 
 def _sorted(rows: "list[Row]", name: str) -> "list[Row]":
@@ -269,8 +278,10 @@ def _grid(rows: "list[Row]", width: int, blocks: bool) -> "list[str]":
     lines = [" ".join(_cell(name, name, widths[name], blocks) for name in names)]
     for row, text in zip(rows, texts, strict=True):
         cells = [_cell(name, text[name], widths[name], blocks) for name in names]
-        lines.append(" ".join([*cells, _sparkline(row.shape, chart, blocks)]))
-    return [line.rstrip() for line in lines]
+        lines.append(" ".join([*cells, _sparkline(row.shape, chart, blocks)]).rstrip())
+    if sum(widths.values()) + len(widths) + chart > width:
+        lines = [cut(line, width, blocks) for line in lines]
+    return lines
 
 
 def _room(widths: "dict[str, int]", width: int) -> int:
@@ -286,10 +297,11 @@ def _cell(name: str, text: str, width: int, blocks: bool) -> str:
 
 def _sparkline(shape: bytes, width: int, blocks: bool) -> str:
     """Draw RSS over time in one line, from 0 to its highest."""
-    if not shape:
+    if not shape or width < 1:
         return ""
     levels = BLOCKS[:9] if blocks else "".join(c * 3 for c in ASCII[:4])[2:]
-    return "".join(levels[high] for high in columns(list(enumerate(shape)), width))
+    ends = [len(shape) * i // width for i in range(width + 1)]
+    return "".join(levels[max(shape[a:b])] for a, b in pairwise(ends))
 
 
 def _summary(rows: "list[Row]") -> "list[str]":

@@ -4,7 +4,7 @@ import math
 import time
 
 # As humanbytes() has them.
-SIZE_UNITS = [("b", 1), ("KB", 2**10), ("MB", 2**20), ("GB", 2**30), ("TB", 2**40)]
+SIZE_UNITS = [("TB", 2**40), ("GB", 2**30), ("MB", 2**20), ("KB", 2**10), ("b", 1)]
 
 # Each from the number of seconds on at which it is the one to read.
 TIME_UNITS = [(0, "ms", 0.001), (1, "s", 1), (120, "min", 60), (7200, "h", 3600)]
@@ -13,7 +13,7 @@ DAYS = (48 * 3600, "d", 86400)
 
 def size_unit(bytes: float) -> "tuple[str, int]":
     """Return the largest unit that is not larger than so many bytes, and its bytes."""
-    return max((u for u in SIZE_UNITS if u[1] <= max(bytes, 1)), key=lambda u: u[1])
+    return next((unit for unit in SIZE_UNITS if bytes >= unit[1]), SIZE_UNITS[-1])
 
 
 def time_unit(seconds: float) -> "tuple[str, float]":

@@ -50,8 +50,10 @@ def main(words: "list[str]") -> None:
         opt.take(words, options, {**opt.KINDS, "--name": str}, "watch", HELP)
         named += words[:1]
         del words[:1]
-    if bool(named) == (options.name is not None):
+    if not named and options.name is None:
         opt.wrong("watch", "what to watch is missing: PIDs, or a name")
+    if named and options.name is not None:
+        opt.wrong("watch", "either PIDs or a name")
     pids = [_number(text) for text in named]
     opt.check_outputs(options.csv, options.plot, options.record)
     if options.name is not None:

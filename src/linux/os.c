@@ -46,7 +46,7 @@ read_clock(clockid_t clock)
 {
     struct timespec now;
     if (clock_gettime(clock, &now) != 0) {
-        return -(int64_t)errno;
+        return -(int64_t)(errno != 0 ? errno : EIO);
     }
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
@@ -235,9 +235,10 @@ rest_until(int64_t until_ns)
     return now_ns < 0 ? LONGEST_SLEEP_NS : until_ns - now_ns;
 }
 
-/* The kernel is asked directly, and for a length of time: under a preloaded library that
- * fakes clocks and waits, the wait would be for another clock than mp_clock_ns()'s. A
- * wait that ends too soon, for whatever reason, isn't asked for again at once. */
+/* The kernel is asked directly, and for a length of time: under a preloaded library
+ * that fakes clocks and waits, the wait would be for another clock than
+ * mp_clock_ns()'s. A wait that ends too soon, for whatever reason, isn't asked for
+ * again at once. */
 void
 mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns)
 {
@@ -252,8 +253,7 @@ mp_thread_wait(struct mp_thread *thread, uint32_t calls, int64_t until_ns)
             time[0] = (long)(rest_ns / 1000000000);
             time[1] = (long)(rest_ns % 1000000000);
         }
-        (void)syscall(SYS_futex, &thread->calls, WAIT_PRIVATE, calls,
-                      time, NULL, 0);
+        (void)syscall(SYS_futex, &thread->calls, WAIT_PRIVATE, calls, time, NULL, 0);
         rest_ns = rest_until(until_ns);
         if (rest_ns > 0 && atomic_load(&thread->calls) == calls) {
             sleep_ns(rest_ns < LONGEST_SLEEP_NS ? rest_ns : LONGEST_SLEEP_NS);
@@ -273,9 +273,10 @@ is_there(struct mp_thread *thread)
     return (id == 0 || errno != ESRCH) && atomic_load(&thread->running);
 }
 
-/* First by giving way, which takes it 50 us; then by sleeping, for a thread that has a
- * lower priority. Counted besides, for clocks that stand still. A number that was given
- * away again ends the wait as well. */
+/* First by giving way, for the thread needs 50 us; then by sleeping, for it may have a
+ * lower priority. Counted besides, for a clock that stands still, and for a container
+ * whose time is up: that is as long for the thread. A number that was given away again
+ * ends the wait as well. */
 bool
 mp_thread_join(struct mp_thread *thread)
 {
@@ -283,7 +284,7 @@ mp_thread_join(struct mp_thread *thread)
     for (int i = 0; is_there(thread); i++) {
         if (i < 100) {
             mp_yield();
-        } else if (i < 2000 && mp_clock_ns() < give_up_ns) {
+        } else if (i < 120 || (i < 1000 && mp_clock_ns() < give_up_ns)) {
             sleep_ns(50000);
         } else {
             return false;

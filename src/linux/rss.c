@@ -49,6 +49,8 @@ static const char thread_status[] = PROC "thread-self/status";
 /* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
 #define STATM_SIZE 256
 
+#define MOST_INTERRUPTIONS 256 /* of one reading */
+
 /* How much of status is read at once; the line of the peak is among its first 500. */
 #ifndef MP_STATUS_PIECE
 #    define MP_STATUS_PIECE 1024
@@ -165,8 +167,8 @@ open_proc(struct mp_rss_reader *reader, const char *path)
     return open_proc_to(reader, path, O_RDONLY);
 }
 
-/* Keeps /proc open, for a forked child of this process that finds it gone; the number of
- * a folder that was open before is forgotten. With the lock. */
+/* Keeps /proc open, for a forked child of this process that finds it gone; the number
+ * of a folder that was open before is forgotten. With the lock. */
 static void
 keep_folder(struct mp_rss_reader *reader)
 {
@@ -252,16 +254,28 @@ look(struct mp_rss_reader *reader, uint64_t *confirmed)
     return true;
 }
 
+/* After a pread that has failed: makes it anew if it was interrupted, which is no reason
+ * to go on for ever. Returns as pread does. */
+static MP_COLD ssize_t
+read_again(int fd, void *text, size_t size, off_t at)
+{
+    ssize_t length = -1;
+    for (int i = 0; length < 0 && errno == EINTR && i < MOST_INTERRUPTIONS; i++) {
+        length = pread(fd, text, size, at);
+    }
+    return length;
+}
+
 /* Reads RSS and, if `shared` isn't NULL, its shared part from an open statm, in pages.
  * Returns 0 or an errno. */
 static inline int
 read_pages(int fd, uint64_t *pages, uint64_t *shared)
 {
     char text[STATM_SIZE];
-    ssize_t length;
-    do {
-        length = pread(fd, text, sizeof text - 1, 0);
-    } while (length < 0 && errno == EINTR);
+    ssize_t length = pread(fd, text, sizeof text - 1, 0);
+    if (length < 0) {
+        length = read_again(fd, text, sizeof text - 1, 0);
+    }
     if (length < 0) {
         return failure();
     }
@@ -378,6 +392,8 @@ mp_rss_open(struct mp_rss_reader *reader)
     uint64_t maxrss = read_maxrss();
     reader->foreign_maxrss = maxrss != 0 ? maxrss : UINT64_MAX;
     open_reader(reader);
+    uint64_t mark; /* mostly ru_maxrss is found to be its own */
+    (void)mp_rss_read_mark(reader, &mark);
 }
 
 void
@@ -416,8 +432,8 @@ find_peak(int fd, uint64_t *bytes)
     bool inside = false; /* of a line whose beginning didn't fit, that of the groups */
     for (;;) {
         ssize_t length = pread(fd, text + kept, sizeof text - kept, at);
-        if (length < 0 && errno == EINTR) {
-            continue;
+        if (length < 0) {
+            length = read_again(fd, text + kept, sizeof text - kept, at);
         }
         if (length <= 0) {
             return length < 0 ? failure() : ENODATA;
@@ -459,14 +475,15 @@ read_peak(struct mp_rss_reader *reader, const char *path, uint64_t *bytes)
     return error;
 }
 
-/* The peak without a descriptor, 0 if it may be another one's: ru_maxrss begins with the
- * peak of the program that this process ran before exec, or of the parent if that used
- * vfork (fs/exec.c). So it is ours once it has risen above what it was at first. */
-static uint64_t
-read_own_maxrss(const struct mp_rss_reader *reader)
+/* Is this ru_maxrss the process's own? It begins with the peak of the program that the
+ * process ran before exec, or of the parent if that used vfork (fs/exec.c), and is
+ * never below that, though the mark may be reset: so what is above it at first, or not
+ * below what was its own once, is its own. */
+static bool
+is_own_maxrss(struct mp_rss_reader *reader, uint64_t maxrss)
 {
-    uint64_t maxrss = read_maxrss();
-    return maxrss > reader->foreign_maxrss ? maxrss : 0;
+    uint64_t own = atomic_load_explicit(&reader->own_maxrss, memory_order_relaxed);
+    return maxrss > reader->foreign_maxrss || (own != 0 && maxrss >= own);
 }
 
 int
@@ -477,9 +494,8 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
         error = read_peak(reader, thread_status, bytes);
     }
     if (error != 0) { /* it can't be opened: no number is left, or no /proc */
-        uint64_t maxrss = read_own_maxrss(reader);
-        *bytes = maxrss;
-        error = maxrss != 0 ? 0 : error;
+        *bytes = read_maxrss();
+        error = is_own_maxrss(reader, *bytes) ? 0 : error;
     }
     return error;
 }
@@ -488,8 +504,16 @@ mp_rss_read_peak(struct mp_rss_reader *reader, uint64_t *bytes)
 int
 mp_rss_read_mark(struct mp_rss_reader *reader, uint64_t *bytes)
 {
-    *bytes = read_own_maxrss(reader);
-    return *bytes != 0 ? 0 : mp_rss_read_peak(reader, bytes);
+    uint64_t maxrss = read_maxrss();
+    if (is_own_maxrss(reader, maxrss)) {
+        *bytes = maxrss;
+        return 0;
+    }
+    int error = mp_rss_read_peak(reader, bytes);
+    if (error == 0 && maxrss <= *bytes) {
+        atomic_store_explicit(&reader->own_maxrss, maxrss, memory_order_relaxed);
+    }
+    return error;
 }
 
 /* By "self" nothing happens, and nothing is said, once the main thread has ended. */
@@ -513,9 +537,9 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 #endif
 #define CLOSE_RANGE_UNSHARE_FLAG 2U
 
-/* Closes all descriptors but two, or one if they are the same, or none if they are -1, in
- * a table that becomes the calling thread's own. Returns 0, or an errno: before Linux 5.9
- * or with a seccomp filter the table stays shared, and all open. */
+/* Closes all descriptors but two, or one if they are the same, or none if they are -1,
+ * in a table that becomes the calling thread's own. Returns 0, or an errno: before
+ * Linux 5.9 or with a seccomp filter the table stays shared, and all open. */
 static int
 leave_table(int low, int high)
 {
@@ -532,8 +556,8 @@ leave_table(int low, int high)
     return 0;
 }
 
-/* What a descriptor is in a thread's own table, or its double where the table is shared;
- * -1 if it isn't, or is no longer, the file that it is to be. */
+/* What a descriptor is in a thread's own table, or its double where the table is
+ * shared; -1 if it isn't, or is no longer, the file that it is to be. */
 static int
 taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
 {
@@ -547,7 +571,7 @@ taken_along(int fd, const struct mp_rss_identity *identity, bool shared)
     return fd;
 }
 
-void
+bool
 mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
 {
     mp_lock_acquire(&reader->lock);
@@ -558,7 +582,7 @@ mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
         .opened = 1,
         .statm = reader->statm,
         .proc = reader->proc,
-        .foreign_maxrss = reader->foreign_maxrss,
+        .foreign_maxrss = UINT64_MAX, /* it reads no marks */
     };
     mp_lock_release(&reader->lock);
     bool shared = leave_table(statm < folder ? statm : folder,
@@ -567,4 +591,5 @@ mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
     own->folder = taken_along(folder, &own->proc, shared) + 1;
     atomic_store(&own->unconfirmed, own->opened & OPENING);
     atomic_store(&own->file, own->opened << 32 | (uint32_t)(statm + 1));
+    return !shared;
 }

@@ -104,9 +104,10 @@ mp_rss_reset_peak(struct mp_rss_reader *reader)
 }
 
 /* The reading needs no file. */
-void
+bool
 mp_rss_take_along(struct mp_rss_reader *own, struct mp_rss_reader *reader)
 {
     (void)reader;
     *own = (struct mp_rss_reader){0};
+    return true;
 }

@@ -16,7 +16,7 @@ mp_mappings_read(bool heaps, struct mp_mappings *mappings)
     struct mp_rss_reader reader = {0};
     int64_t ns;
     memset(mappings, 0xff, sizeof *mappings); /* MP_UNKNOWN */
-    int error = mp_rss_read(&reader, &mappings->rss, &ns);
+    int error = mp_rss_read(&reader, &mappings->rss, NULL, &ns);
     mappings->anonymous = mappings->rss;
     mappings->rest = 0;
     return error;

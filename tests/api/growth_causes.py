@@ -43,6 +43,11 @@ def kept_bytes(size):
     return [b"x" * 5000 for _ in range(size // 5000)]
 
 
+def kept_large_bytes(size):
+    """Above 32 MB malloc gives each a mapping."""
+    return [b"x" * (size // 2) for _ in range(2)]
+
+
 def kept_lists(size):
     return [[None] * 1000 for _ in range(size // 8000)]
 
@@ -241,6 +246,7 @@ CAUSES = {
     small_objects: ("python_small", "tracemalloc"),
     one_in_a_thousand: ("python_free", "can't give it back"),
     kept_bytes: ("python_large", "tracemalloc"),
+    kept_large_bytes: ("python_large", "tracemalloc"),
     kept_lists: ("python_large", "tracemalloc"),
     kept_dicts: ("python_large", "tracemalloc"),
     numpy_arrays: ("python_large", "tracemalloc"),

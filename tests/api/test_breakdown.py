@@ -305,24 +305,47 @@ area = libc.mmap(None, 3 * size, 3, private | 0x4000, -1, 0)  # MAP_NORESERVE
 at = (area + size - 1) & -size
 ctypes.memset(at, 1, size)
 before = memprobe.breakdown()
-heaps = ((12345, 12345), (size, 2 * size), (0, 4096), (8192, 4096), (4096, 12345))
 for arena, previous, *sizes in (
-    *((at + 48, 0, *sizes) for sizes in heaps),
+    (at + 48, 0, 12345, size),
+    (at + 48, 0, 0, size),
+    (at + 48, 0, 8192, size - 1),
+    (at + 48, 0, 2 * size, size),
+    (at + 48, 0, size, 2 * size),
+    (at + 48, size, size, size),
     (at + 4096, 0, size, size),
     (at + 52, 0, size, size),
-    (at - size + 48, 0, size, size),
+    (at - size + 48, at - size, size, size),
     (at + size + 48, at + size, size, size),
     (0, 0, 0, 0),
 ):
     head = struct.pack("4Q", arena, previous, *sizes)
     ctypes.memmove(at, head, len(head))
     growth = memprobe.breakdown().since(before)
-    assert abs(growth.other) < 2**20, (sizes, growth)
+    assert abs(growth.other) < 2**20, (arena - at, previous, sizes, growth)
 head = struct.pack("4Q", at + 48, 0, size, size)
 ctypes.memmove(at, head, len(head))  # as a heap that malloc doesn't know of
 assert memprobe.breakdown().since(before).other < -0.9 * size
 """
     )
+
+
+@glibc
+@pytest.mark.parametrize("cause", ["freed_and_untrimmed", "thread_arenas"])
+def test_what_was_trimmed_is_taken_out_of_no_other_mapping(run_python, cause):
+    """By malloc's own account it still has it: only its heaps tell what is there."""
+    run_python(f"""
+import os, sys
+sys.path.insert(0, {str(HERE)!r})
+import memprobe
+from growth_causes import {cause}, private_mapping
+kept = {cause}({SIZE})
+memprobe.trim()
+before = memprobe.breakdown()
+mapping = private_mapping({SIZE})
+growth = memprobe.breakdown().since(before)
+assert growth.other > 0.9 * {SIZE}, growth
+os._exit(0)
+""")
 
 
 @linux
@@ -386,6 +409,55 @@ for at in range(0, len(mapping), 4096):
 growth = memprobe.breakdown(count=True).since(before)
 assert "in use in malloc, or in other mappings" in growth.sentence, growth
 """)
+
+
+def moments(**grown):
+    """Two breakdowns, between which these have grown by so many MB."""
+    count = grown.pop("python_large", None)
+    unknown = grown.pop("unknown", "").split()
+    fields = ["rss", *PLACES, "trimmable", "uss", "pss", "swap", "allocator"]
+    before = dict.fromkeys(fields, 10 * MB)
+    before |= {"trimmable": (0, MB), "allocator": "glibc"}
+    before |= dict.fromkeys(unknown)
+    now = before | {name: before[name] + mb * MB for name, mb in grown.items()}
+    now["rss"] += sum(grown.get(name, 0) for name in PLACES) * MB
+    counts = [None if count is None else (1, mb * MB) for mb in (0, count or 0)]
+    return [
+        memprobe.Breakdown(*figures.values(), asked=True, counted=counted)
+        for figures, counted in zip((before, now), counts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grown", "words", "others"),
+    [
+        ({"malloc_used": 100, "python_large": 100}, "Python objects above", "--native"),
+        ({"malloc_used": 100, "python_large": 50}, "and not by Python's own", "leak"),
+        ({"malloc_used": 100, "python_large": 50}, "Python objects above", "leak"),
+        ({"malloc_used": 100, "python_large": 0}, "and not by Python's own", "above"),
+        ({"malloc_used": 100, "python_large": -80}, "and not by Python's own", "above"),
+        # Python took more than is resident; what is may be C's.
+        ({"malloc_used": 50, "python_large": 100}, "more than was written", "above"),
+        ({"malloc_used": 100}, "by Python or by C", "above"),
+        ({"malloc_used": -90, "other": 100}, "ask the library", "malloc:"),
+        ({"python_small": 50, "files": 50, "other": 5}, "nothing to do", "5 MB"),
+        (
+            {"other": 100, "unknown": "python_small python_free"},
+            "tracemalloc shows Python's objects",
+            "neither",
+        ),
+        (
+            {"other": 100, "unknown": "malloc_used malloc_free", "python_large": 100},
+            "Python objects above",
+            "--native",
+        ),
+    ],
+)
+def test_the_sentence_says_what_two_moments_can_tell(grown, words, others):
+    before, now = moments(**grown)
+    sentence = now.since(before).sentence
+    assert words in sentence
+    assert others not in sentence
 
 
 def test_what_was_swapped_out_is_no_growth_that_is_denied():
@@ -469,7 +541,9 @@ taken = large(before)
 assert is_near(taken, 50), taken
 newer.extend(range(200_000))  # realloc()
 assert 1.5 * MB < large(before) - taken < 2.5 * MB
-del newer
+zeros = [bytes(5000) for _ in range(10_000)]  # calloc()
+assert is_near(large(before) - taken, 50), large(before) - taken
+del newer, zeros
 assert abs(large(before)) < 2**18
 """
     )

@@ -50,11 +50,11 @@ def sanitizers(tmp_path_factory):
 
 @pytest.fixture
 def build(tmp_path, sanitizers):
-    def build(*files):
+    def build(*files, options=()):
         executable = tmp_path / files[0].stem
         command = [
             *(compiler, "-std=gnu11", "-g", "-O1", *WARNINGS, *sanitizers),
-            *("-I", SOURCE, "-I", HERE, *files),
+            *("-I", SOURCE, "-I", HERE, *options, *files),
             *("-o", executable, "-lm", "-pthread"),
         ]
         subprocess.run(command, check=True, timeout=120)
@@ -68,6 +68,15 @@ def build(tmp_path, sanitizers):
 )
 def test_core(program, build, core_files):
     executable = build(program, *core_files)
+    subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="hostile.h is for Linux")
+@pytest.mark.parametrize("name", ["probe", "threads", "no_memory"])
+def test_core_built_in_a_hostile_way(name, build, core_files):
+    """hostile.h says what that is."""
+    program = HERE / f"test_{name}.c"
+    executable = build(program, *core_files, options=["-include", HERE / "hostile.h"])
     subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
 
 

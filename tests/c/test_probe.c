@@ -131,6 +131,7 @@ main(void)
 {
     CHECK(mp_probe_start() == 0);
     CHECK(mp_probe_start() == 0); /* as a second interpreter does */
+    CHECK(mp_probe_set_capacity(1000) == 0);
     test_zeros_are_an_unlocked_lock();
     test_a_reading_rises_with_touched_memory();
     test_the_peak_is_not_below_any_reading();

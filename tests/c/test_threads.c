@@ -239,6 +239,7 @@ int
 main(void)
 {
     CHECK(mp_probe_start() == 0);
+    CHECK(mp_probe_set_capacity(8 * FIRST) == 0);
 #ifndef _WIN32
     test_threads_that_make_a_childs_first_readings_share_one_ring();
 #endif

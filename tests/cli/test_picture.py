@@ -1,50 +1,15 @@
 """The pictures that --plot draws."""
 
 import os
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree
 
 import pytest
 
-RUN = [sys.executable, "-m", "memprobe", "run"]
+SHOW = [sys.executable, "-m", "memprobe", "show"]
 MB = 2**20
-
-PROGRAM = """
-import mmap, time
-time.sleep(0.3)
-big = mmap.mmap(-1, 200 << 20)  # not bytes: allocators keep what is freed
-for i in range(0, len(big), 4096):
-    big[i] = 1
-time.sleep(0.3)
-big.close()
-time.sleep(0.3)
-"""
-
-
-@pytest.fixture
-def run(tmp_path):
-    def run(code, *options, status=0, env=None):
-        (tmp_path / "program.py").write_text(code)
-        result = subprocess.run(
-            [*RUN, *options, "program.py"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env={**os.environ, **(env or {})},
-        )
-        assert result.returncode == status, result.stderr
-        return result
-
-    return run
-
-
-@pytest.fixture
-def needs_matplotlib():
-    pytest.importorskip("matplotlib")
+GROWS = [(t, (50 + 2 * t) * MB) for t in range(100)]
 
 
 def texts_of(path):
@@ -54,27 +19,50 @@ def texts_of(path):
     return ["".join(element.itertext()).strip() for element in root.iter(name)]
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
-def test_svg_has_title_axes_peak_and_end(run, tmp_path):
-    result = run(PROGRAM, "--plot", "out.svg")
-    assert "matplotlib" not in result.stderr
+@pytest.fixture
+def draw(tmp_path, record_files):
+    """Draw a recorded process by the command, into a file; return its errors."""
+    pytest.importorskip("matplotlib")
+
+    def draw(target, samples=GROWS, *, status=0, env=None, **facts):
+        folder = tmp_path / "trail"
+        folder.mkdir(exist_ok=True)
+        facts = {"pid": 7, "command": ["/usr/bin/python3", "app.py", "s3cret"], **facts}
+        record_files.write(folder, samples, **facts)
+        done = subprocess.run(
+            [*SHOW, "--plot", target, str(folder)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            env={**os.environ, **(env or {})},
+        )
+        assert done.returncode == status, done.stderr
+        return done.stderr
+
+    return draw
+
+
+def test_svg_has_title_axes_peak_and_end(draw, tmp_path):
+    assert draw("out.svg") == ""
     texts = texts_of(tmp_path / "out.svg")
-    assert "program.py" in texts
-    assert any(re.fullmatch(r"time \((s|ms)\)", text) for text in texts)
-    assert "RSS (MB)" in texts
-    assert {"0", "50", "100", "150", "200"} <= set(texts)
-    peak = next(text for text in texts if text.startswith("peak "))
-    size, _, at = re.fullmatch(r"peak ([0-9.]+)(MB) at ([0-9.]+) m?s", peak).groups()
-    assert 200 < float(size) < 260
-    assert float(at) > 0
-    end = next(text for text in texts if text.startswith("end "))
-    assert float(re.fullmatch(r"end ([0-9.]+)MB", end).group(1)) < 60
+    assert {"7 app.py", "time (s)", "RSS (MB)", "0", "50", "100", "200"} <= set(texts)
+    assert "peak 248MB at 99.0 s" in texts
+    assert "end 248MB" in texts
     assert 5_000 < (tmp_path / "out.svg").stat().st_size < 100_000
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
-def test_png_is_large_and_shows_the_curve(run, tmp_path):
-    run(PROGRAM, "--plot", "out.png")
+def test_a_peak_between_two_samples_is_drawn_and_the_axis_reaches_it(draw, tmp_path):
+    draw("out.svg", peak=900 * MB)
+    texts = texts_of(tmp_path / "out.svg")
+    assert "peak 900MB between two samples" in texts
+    assert {"0", "200", "800"} <= set(texts)
+    assert "stroke-dasharray" in (tmp_path / "out.svg").read_text()
+
+
+def test_png_is_large_and_shows_the_curve(draw, tmp_path):
+    draw("out.png")
     from matplotlib.image import imread
 
     picture = imread(tmp_path / "out.png")[:, :, :3] * 255
@@ -87,54 +75,47 @@ def test_png_is_large_and_shows_the_curve(run, tmp_path):
     assert 0.3 < white < 0.95
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
-def test_the_program_does_not_notice_matplotlib(run, tmp_path):
-    """Nor does what the program does to its process disturb the picture."""
-    result = run(
-        """
-import os, sys
-assert not [name for name in sys.modules if name.startswith(("matplotlib", "numpy"))]
-os.chdir("/"); os.environ["MPLBACKEND"] = "nonsense"; os.environ["PATH"] = ""
-sys.path.clear(); sys.executable = "/nowhere"
-sys.modules["matplotlib"] = None
-""",
-        *("--plot", "out.svg"),
-    )
-    assert "Error" not in result.stderr
-    assert "program.py" in texts_of(tmp_path / "out.svg")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "svg.fonttype: path\naxes.facecolor: red\n",
+        "nonsense\nfont.size: much\n",
+        b"\xff\xfe\n",
+    ],
+    ids=["other", "wrong", "undecodable"],
+)
+@pytest.mark.parametrize("backend", ["TkAgg", "nonsense"])
+def test_the_users_settings_of_matplotlib_are_not_ours(
+    draw, tmp_path, settings, backend
+):
+    if isinstance(settings, str):
+        settings = settings.encode()
+    (tmp_path / "matplotlibrc").write_bytes(settings)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "matplotlibrc").write_bytes(settings)
+    other = tmp_path / "other"
+    other.write_bytes(settings)
+    env = {"MPLBACKEND": backend, "MPLCONFIGDIR": str(tmp_path / "config")}
+    for setting in ({}, {"MATPLOTLIBRC": str(other)}):
+        assert draw("out.svg", env={**env, **setting}) == ""
+        assert "7 app.py" in texts_of(tmp_path / "out.svg")
+        assert "#ff0000" not in (tmp_path / "out.svg").read_text()
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
-def test_the_users_settings_of_matplotlib_are_not_ours(run, tmp_path):
-    (tmp_path / "matplotlibrc").write_text("svg.fonttype: path\naxes.facecolor: red\n")
-    run("", "--plot", "out.svg", env={"MPLBACKEND": "TkAgg"})
-    assert "program.py" in texts_of(tmp_path / "out.svg")
-    assert "#ff0000" not in (tmp_path / "out.svg").read_text()
+def test_a_picture_that_cannot_be_drawn_is_one_line(draw, tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise RuntimeError('no\\nluck')")
+    error = draw("out.svg", status=1, env={"PYTHONPATH": str(tmp_path)})
+    assert error == "memprobe: cannot draw 'out.svg': no\n"
+    error = draw("no/out.svg", status=1)
+    assert error.startswith("memprobe: --plot: cannot write 'no/out.svg': No such file")
+    if os.path.exists("/dev/full"):
+        (tmp_path / "full.svg").symlink_to("/dev/full")
+        error = draw("full.svg", status=1)
+        assert error.startswith("memprobe: cannot draw 'full.svg': ")
+        assert error.count("\n") == 1
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="other signals")
-def test_ctrl_c_still_draws(run, tmp_path):
-    import signal
-
-    code = PROGRAM + "raise KeyboardInterrupt"
-    result = run(code, "--plot", "out.svg", status=-signal.SIGINT)
-    assert result.stderr.count("\nKeyboardInterrupt\n") == 1
-    assert "program.py" in texts_of(tmp_path / "out.svg")
-
-
-@pytest.mark.usefixtures("needs_matplotlib")
-def test_a_picture_that_cannot_be_written_is_one_line(run, tmp_path):
-    (tmp_path / "folder").mkdir()
-    code = "import os; os.rmdir('folder'); print('ran')"
-    result = run(code, "--plot", "folder/out.svg")
-    assert result.stdout == "ran\n"
-    assert result.stderr.splitlines()[-1].startswith("memprobe: cannot draw '")
-    assert "Traceback" not in result.stderr
-
-
-def test_without_matplotlib_it_is_said_before_the_program_runs(tmp_path):
-    (tmp_path / "program.py").write_text("print('ran')")
+def test_without_matplotlib_it_is_said_first(tmp_path):
     code = """
 import sys
 sys.modules["matplotlib"] = None
@@ -142,7 +123,7 @@ from memprobe._cli import main
 main()
 """
     result = subprocess.run(
-        [sys.executable, "-c", code, "run", "--plot", "out.png", "program.py"],
+        [sys.executable, "-c", code, "show", "--plot", "out.png", "."],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -155,14 +136,14 @@ main()
     assert result.stderr == f"memprobe: {sentence}\n"
 
 
-@pytest.mark.usefixtures("needs_matplotlib")
 class TestPlainData:
-    """What show will use: several series, any time and size."""
+    """Several series, any time and size."""
 
     def draw(self, path, *series, title="title"):
-        from memprobe._cli.picture import plot
+        pytest.importorskip("matplotlib")
+        from memprobe._cli.picture import Series, plot
 
-        plot(str(path), series, title)
+        plot(str(path), [Series(*one) for one in series], title)
         return texts_of(path)
 
     def test_several_series_are_told_apart(self, tmp_path):
@@ -189,20 +170,12 @@ class TestPlainData:
         assert f"time ({name})" in texts
         assert f"RSS ({unit})" in texts
 
-    def test_a_peak_among_many_samples_is_drawn(self, tmp_path):
-        samples = [(i / 100, 100 * MB + i % 3) for i in range(65_536)]
-        samples[40_001] = (400.01, 900 * MB)
-        texts = self.draw(tmp_path / "x.svg", ("x", samples))
-        assert "peak 900MB at 6 min 40 s" in texts
-        assert (tmp_path / "x.svg").stat().st_size < 150_000
-        from memprobe._cli.picture import PARTS, _thinned
-
-        kept = _thinned(samples, PARTS)
-        assert samples[40_001] in kept
-        assert kept[0] == samples[0]
-        assert kept[-1] == samples[-1]
-        assert [s for s, _ in kept] == sorted(s for s, _ in kept)
-        assert len(kept) <= 2 * PARTS + 2
+    def test_each_series_has_its_own_known_peak(self, tmp_path):
+        one = ("1 a", [(0, 5 * MB), (9, 6 * MB)], 30 * MB)
+        texts = self.draw(tmp_path / "x.svg", one, ("2 b", [(0, 9 * MB)]))
+        assert "1 a: peak 30MB, end 6MB" in texts
+        assert "2 b: peak 9MB, end 9MB" in texts
+        assert "30" in texts
 
     def test_a_single_sample_and_an_odd_title(self, tmp_path):
         title = "a $x^$ \u6f22 <b> & {.py"

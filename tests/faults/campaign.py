@@ -61,14 +61,16 @@ ONLY = {
 NO_LIES = {"clone", "clone3", "mmap", "munmap", "mprotect", "futex"}
 CAN_BE_SHORT = {"pread64", "read", "write", "readlinkat", "getdents64"}
 LEAVE_OPEN = {"close", "close_range", "fstat", "newfstatat"}
-# Never fail, or the C library relies on them.
+# Never fail, or the C library relies on them, or Python makes them in a forked child.
 NEVER = {
+    "getrandom",
     *("getpid", "gettid", "getppid", "getuid", "brk", "exit", "exit_group", "rseq"),
     *("rt_sigreturn", "rt_sigprocmask", "set_robust_list", "set_tid_address", "fork"),
 }
 # The numbers on (x86_64, aarch64).
 NUMBERS = {
     **{"read": (0, 63), "write": (1, 64), "close": (3, 57), "fstat": (5, 80)},
+    **{"lseek": (8, 62), "rt_sigaction": (13, 134)},
     **{"mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214)},
     **{"rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "pread64": (17, 67)},
     **{"sched_yield": (24, 124), "madvise": (28, 233), "getpid": (39, 172)},
@@ -79,7 +81,12 @@ NUMBERS = {
     **{"getdents64": (217, 61), "clock_nanosleep": (230, 115), "exit_group": (231, 94)},
     **{"tgkill": (234, 131), "openat": (257, 56), "newfstatat": (262, 79)},
     **{"readlinkat": (267, 78), "set_robust_list": (273, 99), "dup3": (292, 24)},
-    **{"prlimit64": (302, 261), "rseq": (334, 293), "clone3": (435, 435)},
+    **{
+        "getrandom": (318, 278),
+        "prlimit64": (302, 261),
+        "rseq": (334, 293),
+        "clone3": (435, 435),
+    },
     **{"close_range": (436, 436)},
 }
 MACHINES = ["x86_64", "aarch64"]

@@ -1,6 +1,7 @@
-/* A host of Python's that forks by itself, as uWSGI does: it runs a file, calls Python's
- * hooks around a C fork() outside of any code, and runs no bytecode again. Prints how
- * many samples memprobe has stored before the fork, and half a second after it. */
+/* A host of Python's that forks by itself, as uWSGI does: it runs a file, calls
+ * Python's hooks around a C fork() outside of any code, and runs no bytecode again.
+ * Prints how many samples memprobe has stored before the fork, and half a second after
+ * it. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

@@ -142,7 +142,7 @@ def block(
     )
     raw = struct.pack(
         "<QQQQQIIQQIIqII8I",
-        *(0, checksum(kept), number, first, last, level, len(samples), low, high),
+        *(0, checksum(kept), first, last, number, level, len(samples), low, high),
         *(times[pages.index(low)], times[pages.index(high)], ns[0], scale, 0),
         *(number for quarter in quarters for number in quarter),
     )
