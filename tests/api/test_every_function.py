@@ -222,9 +222,12 @@ CALLS = {
         ("_memprobe._left_session()", None),
     ],
     "_start_observer": [
-        ("_memprobe._start_observer(b'/missing', -1, (1, 2), 1, -1, 0)", OSError),
-        ("_memprobe._start_observer(b'/missing', -1, (1, 'x'), 1, -1, 0)", TypeError),
-        ("_memprobe._start_observer(b'/missing', -1, (1,), 0, -1, 0)", ValueError),
+        ("_memprobe._start_observer(b'/missing', -1, b'', (1, 2), 1, -1, 0)", OSError),
+        (
+            "_memprobe._start_observer(b'/missing', -1, b'', (1, 'x'), 1, -1, 0)",
+            TypeError,
+        ),
+        ("_memprobe._start_observer(b'/missing', -1, b'', (1,), 0, -1, 0)", ValueError),
     ],
     "_ask_observer": [
         ("_memprobe._ask_observer(5, b'look', 1)", ValueError),
