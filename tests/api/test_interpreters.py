@@ -198,7 +198,7 @@ with_stub = '''
 import types
 stub = types.ModuleType("memprobe._memprobe")
 stub.__getattr__ = lambda name: len
-stub._version = {memprobe.__version__!r}
+stub.__file__, stub._version = "stub", {memprobe.__version__!r}
 sys.modules["memprobe._memprobe"] = stub
 import memprobe
 '''

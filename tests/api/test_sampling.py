@@ -52,7 +52,7 @@ def test_deadlines_do_not_drift():
     with memprobe.sampling(interval):
         wait_for(lambda: memprobe.stats().count >= 100)
     times = [ns / 1e9 for ns, _ in memprobe.snapshot().tolist()]
-    # As hands of a clock that goes round once an interval: drifting ones point anywhere.
+    # Hands of a clock that goes round once an interval: drifting ones point anywhere.
     hands = [cmath.exp(2j * cmath.pi * t / interval) for t in times[1:]]
     assert abs(sum(hands)) > len(hands) / 2
 
