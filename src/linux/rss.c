@@ -56,6 +56,9 @@ static const char thread_status[] = PROC "thread-self/status";
 #    define MP_STATUS_PIECE 1024
 #endif
 
+/* With 65 536 groups of ten digits, the most that Linux has, it is shorter. */
+#define LONGEST_STATUS (1 << 20)
+
 /* Where our descriptors' offsets stand, which no reading uses: a program that opens the
  * same file itself has no reason to go there. */
 #define OUR_OFFSET 0x6d656d70
@@ -439,6 +442,9 @@ find_peak(int fd, uint64_t *bytes)
             return length < 0 ? failure() : ENODATA;
         }
         at += length;
+        if (at > LONGEST_STATUS) {
+            return EBADMSG;
+        }
         char *line = text;
         char *end = text + kept + length;
         char *newline;
