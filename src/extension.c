@@ -12,6 +12,9 @@
 #    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
+#    include "macos/spawn.c"
+#    include "posix/contact.c"
+#    include "posix/line.c"
 #else
 #    include "lines.c"
 #    include "linux/allocators.c"
@@ -22,6 +25,7 @@
 #    include "linux/spawn.c"
 #    include "malloc_text.c"
 #    include "posix/contact.c"
+#    include "posix/line.c"
 #    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"

@@ -76,16 +76,19 @@ int mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *share
 struct mp_process_details {
     uint64_t peak; /* the kernel's high-water mark of RSS, in bytes */
     uint64_t swap; /* bytes */
-    uint64_t pss;  /* bytes */
-    uint64_t uss;  /* bytes */
     uint64_t parent;
     uint64_t user; /* as which it acts */
+    uint64_t pss;  /* bytes */
+    uint64_t uss;  /* bytes */
 };
 
-/* Reads these, pss and uss only if asked for: that takes milliseconds for a large
- * process. */
-void mp_process_read_details(const struct mp_process *process, bool with_pss,
+/* Reads all but the last two. */
+void mp_process_read_details(const struct mp_process *process,
                              struct mp_process_details *details);
+
+/* Reads these, which takes milliseconds for a large process. */
+void mp_process_read_pss(const struct mp_process *process,
+                         struct mp_process_details *details);
 
 /* Reads the command line, each argument with a NUL at its end; of one that has none the
  * program's name. Returns its length, 0 if nothing can be read. */

@@ -621,11 +621,44 @@ take_number(const char *line, const char *name, uint64_t unit, uint64_t *to)
     }
 }
 
-static void
-take_private(const char *text, struct mp_process_details *details)
+void
+mp_process_read_details(const struct mp_process *process,
+                        struct mp_process_details *details)
 {
+    char text[4096];
+    details->peak = MP_PROCESS_UNKNOWN;
+    details->swap = MP_PROCESS_UNKNOWN;
+    details->parent = MP_PROCESS_UNKNOWN;
+    details->user = MP_PROCESS_UNKNOWN;
+    if (read_of(process, "status", text, sizeof text) <= 0) {
+        return;
+    }
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (*line == 'V') {
+            take_number(line, "VmHWM:", 1024, &details->peak);
+            take_number(line, "VmSwap:", 1024, &details->swap);
+        } else if (*line == 'P') {
+            take_number(line, "PPid:", 1, &details->parent);
+        } else if (strncmp(line, "Uid:\t", 5) == 0) {
+            /* The real one comes first, then the one as which it acts. */
+            take_number(line + 5 + strcspn(line + 5, "\t\n"), "\t", 1, &details->user);
+        }
+    }
+}
+
+void
+mp_process_read_pss(const struct mp_process *process,
+                    struct mp_process_details *details)
+{
+    char text[4096];
     uint64_t clean = MP_PROCESS_UNKNOWN;
     uint64_t dirty = MP_PROCESS_UNKNOWN;
+    details->pss = MP_PROCESS_UNKNOWN;
+    details->uss = MP_PROCESS_UNKNOWN;
+    if (read_of(process, "smaps_rollup", text, sizeof text) <= 0) {
+        return;
+    }
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         take_number(line, "Pss:", 1024, &details->pss);
@@ -634,39 +667,6 @@ take_private(const char *text, struct mp_process_details *details)
     }
     if (clean != MP_PROCESS_UNKNOWN && dirty != MP_PROCESS_UNKNOWN) {
         details->uss = clean + dirty;
-    }
-}
-
-void
-mp_process_read_details(const struct mp_process *process, bool with_pss,
-                        struct mp_process_details *details)
-{
-    char text[4096];
-    *details = (struct mp_process_details){
-        .peak = MP_PROCESS_UNKNOWN,
-        .swap = MP_PROCESS_UNKNOWN,
-        .pss = MP_PROCESS_UNKNOWN,
-        .uss = MP_PROCESS_UNKNOWN,
-        .parent = MP_PROCESS_UNKNOWN,
-        .user = MP_PROCESS_UNKNOWN,
-    };
-    if (read_of(process, "status", text, sizeof text) > 0) {
-        for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-            line += *line == '\n';
-            if (*line == 'V') {
-                take_number(line, "VmHWM:", 1024, &details->peak);
-                take_number(line, "VmSwap:", 1024, &details->swap);
-            } else if (*line == 'P') {
-                take_number(line, "PPid:", 1, &details->parent);
-            } else if (strncmp(line, "Uid:\t", 5) == 0) {
-                /* The real one comes first, then the one as which it acts. */
-                take_number(line + 5 + strcspn(line + 5, "\t\n"), "\t", 1,
-                            &details->user);
-            }
-        }
-    }
-    if (with_pss && read_of(process, "smaps_rollup", text, sizeof text) > 0) {
-        take_private(text, details);
     }
 }
 

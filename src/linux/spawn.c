@@ -1,7 +1,7 @@
 #ifndef _GNU_SOURCE
 #    define _GNU_SOURCE
 #endif
-#include "spawn.h"
+#include "posix/spawn.h"
 #include "system.h"
 #include "talk.h"
 

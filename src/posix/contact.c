@@ -2,6 +2,7 @@
 #    define _GNU_SOURCE
 #endif
 #include "contact.h"
+#include "line.h"
 #include "spawn.h"
 #include "system.h"
 
@@ -79,29 +80,19 @@ is_own_contact(const struct mp_contact *contact)
     return contact->process == mp_process_id() && is_same_file(contact);
 }
 
-/* Receives a message, a line without its end. Returns its length, 0 if there was none
- * until then, or -1 if there will be none. */
+/* Waits for a line until that time. Returns its length, 0 if there was none until then,
+ * or -1 if there will be none. */
 static int
 hear(const struct mp_contact *contact, int64_t until_ns, char line[MP_TALK_LINE])
 {
-    for (;;) {
-        ssize_t length = recv(contact->file - 1, line, MP_TALK_LINE - 1, MSG_DONTWAIT);
-        if (length > 0) {
-            line[length] = '\0';
-            line[strcspn(line, "\n")] = '\0';
-            return (int)length;
-        }
-        if (length == 0 ||
-            (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
-            return -1;
-        }
-        int64_t rest_ns = until_ns - mp_clock_ns();
-        if (rest_ns <= 0) {
-            return 0;
-        }
+    int length;
+    int64_t rest_ns;
+    while ((length = mp_line_receive(contact->file - 1, line)) == 0 &&
+           (rest_ns = until_ns - mp_clock_ns()) > 0) {
         struct pollfd end = {.fd = contact->file - 1, .events = POLLIN};
         (void)poll(&end, 1, (int)((rest_ns + 999999) / 1000000));
     }
+    return length;
 }
 
 /* Takes "ERRNO WHAT" apart. Returns the errno. */

@@ -297,6 +297,8 @@ from memprobe import *
 from memprobe import _memprobe, _process
 from memprobe._memprobe import _forget, _spread, _totals
 
+pytestmark = pytest.mark.calls_c
+
 class Broken:
     def __index__(self):
         1 / 0
