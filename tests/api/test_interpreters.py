@@ -17,6 +17,8 @@ PRELUDE = '''
 import sys
 import memprobe
 
+pytestmark = pytest.mark.threads
+
 try:
     import _interpreters as interpreters
 
@@ -198,7 +200,7 @@ with_stub = '''
 import types
 stub = types.ModuleType("memprobe._memprobe")
 stub.__getattr__ = lambda name: len
-stub._version = {memprobe.__version__!r}
+stub.__file__, stub._version = "stub", {memprobe.__version__!r}
 sys.modules["memprobe._memprobe"] = stub
 import memprobe
 '''

@@ -1,5 +1,6 @@
 """`memprobe run`: what it starts, what it says of it, and that it leaves nothing."""
 
+import contextlib
 import csv
 import os
 import re
@@ -8,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -46,8 +46,7 @@ def run(folder):
             cwd=folder,
             env={**os.environ, "TMPDIR": str(folder.parent / "tmp"), **(env or {})},
             **{"stdin": subprocess.DEVNULL, **options},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=60,
             check=False,
@@ -206,7 +205,8 @@ def test_a_program_too_short_to_be_seen_is_no_error(run):
 
 
 def test_so_many_samples_are_printed_as_were_asked_for(run):
-    code = "import time\nkept = []\nfor _ in range(20): kept.append(b'x' * 5_000_000); time.sleep(.02)"
+    code = "import time\nkept = []\n"
+    code += "for _ in range(20): kept.append(b'x' * 5_000_000); time.sleep(.02)"
     for count in (0, 1, 2, 15):
         done = run("--samples", str(count), code=code)
         assert done.stderr.count("-    > ") == count
@@ -431,10 +431,8 @@ def start(folder):
 
     yield start
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 
@@ -577,9 +575,8 @@ def test_under_the_proc_of_another_namespace_it_finds_the_program(run):
 @linux
 def test_orphans_have_the_parent_that_they_have_without(run):
     code = """
-import os, subprocess, time
-code = "import os, time; print(os.getppid()); time.sleep(.2); print(os.getppid(), flush=True)"
-import sys
+import os, subprocess, sys
+code = "import os, time; time.sleep(.3); print(os.getppid(), flush=True)"
 subprocess.Popen([sys.executable, "-c", code])
 os.system("sleep 0.1")
 """
@@ -667,7 +664,8 @@ def test_nested_and_under_other_tools(run, folder, name):
     if name == "make":
         words = ["make", "-s", "-j2", f"RUN={MEMPROBE} run", "all"]
         (folder / "Makefile").write_text(
-            "all: a b\na b:\n\t+@$(RUN) sh -c 'case $$MAKEFLAGS in *j*) echo ran $@;; esac'\n"
+            "all: a b\na b:\n"
+            "\t+@$(RUN) sh -c 'case $$MAKEFLAGS in *j*) echo ran $@;; esac'\n"
         )
     for tool in (words[0], words[2] if len(words) > 2 else "true"):
         if tool in {"strace", "gdb", "make", "setsid"} and shutil.which(tool) is None:
@@ -680,3 +678,21 @@ def test_nested_and_under_other_tools(run, folder, name):
     assert "ran" in done.stdout, done.stderr
     assert "memprobe: " in done.stderr
     assert done.returncode == 0
+
+
+def test_the_parent_of_windows_starts_and_waits(folder):
+    """Its own code needs no Windows."""
+    code = f"""
+import sys
+sys.platform = "win32"
+from memprobe._cli import parent_windows
+argv = ["python", "-c", "raise SystemExit(3)"]
+child = parent_windows.Child({sys.executable!r}, argv, {{}})
+child.let_go(set())
+status = child.wait()
+assert parent_windows.how_it_ended(status) == (None, 3)
+assert child.reap() is None and child.ended > child.began
+parent_windows.end_as(status)
+"""
+    done = subprocess.run([sys.executable, "-c", code.strip()], timeout=60, cwd=folder)
+    assert done.returncode == 3
