@@ -1,7 +1,7 @@
 """Does anything cost more once many samples were taken?
 
-As a program, `flatness.py CAPACITY MANY LIBRARY ROUNDS` measures in this process, after
-ten samples and after MANY, and prints JSON.
+As a program, `flatness.py CAPACITY MANY LIBRARY STATES ROUNDS` measures in this process,
+after ten samples and after MANY, and prints JSON. The libraries are floor.c and states.c.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import sys
 import time
 import timeit
 
+import states
 from floor import load
 from interleave import interleave
 
@@ -67,8 +68,17 @@ def dump_and_forget():
     memprobe.memdump(file=Nowhere())
 
 
-def measure(capacity, many, library, rounds):
+def measure(capacity, many, library, states_library, rounds):
     floor = load(library)
+    measure_state = states.load(states_library)
+
+    def in_states():
+        # A tenth of the rounds: while RSS rises, each keeps some pages for good.
+        return {
+            state: measure_state(state, memprobe.sample_mem, rounds // 10)["ratio"]
+            for state in states.STATES
+        }
+
     namespace = {"sample_mem": memprobe.sample_mem}
     timer = timeit.Timer("sample_mem()", "", time.perf_counter_ns, namespace).timeit
     memprobe.configure(capacity=capacity)
@@ -78,6 +88,8 @@ def measure(capacity, many, library, rounds):
     counts = (100, 100)
     sample_few = interleave(floor, timer, rounds, counts, start_anew)
     start_anew()
+    states_few = in_states()
+    start_anew()
     stats_few = least_ns(memprobe.stats, 1000)
     dump_few = least_ns(dump, 1000)
     fill(COLD)
@@ -86,6 +98,7 @@ def measure(capacity, many, library, rounds):
 
     fill(many)
     sample_many = interleave(floor, timer, rounds, counts)
+    states_many = in_states()
     stats_many = least_ns(memprobe.stats, 1000)
     dump_many = least_ns(dump, 1000)
     fill(COLD)
@@ -96,6 +109,7 @@ def measure(capacity, many, library, rounds):
         "few": FEW,
         "many": many,
         "sample_mem": {"few": sample_few, "many": sample_many},
+        "states": {"few": states_few, "many": states_many},
         "stats_ns": {"few": stats_few, "many": stats_many},
         # All but the forgetting, which can't be repeated; and one that forgets.
         "memdump_ns": {"few": dump_few, "many": dump_many},
@@ -104,6 +118,6 @@ def measure(capacity, many, library, rounds):
 
 
 if __name__ == "__main__":
-    capacity, many, library, rounds = sys.argv[1:]
-    result = measure(int(capacity), int(many), library, int(rounds))
+    capacity, many, *libraries, rounds = sys.argv[1:]
+    result = measure(int(capacity), int(many), *libraries, int(rounds))
     json.dump(result, sys.stdout)

@@ -89,8 +89,10 @@ def measure(quick):
     figures = {"machine": machine.describe()}
     with tempfile.TemporaryDirectory() as folder:
         library = build("floor.c", folder)
+        states = build("states.c", folder)
         processes, rounds = (1, 5) if quick else (5, 300)
         figures["readings"] = measure_readings(library, processes, rounds)
+        figures["states"] = run_script("states.py", states, rounds)
         figures["imports"] = measure_imports(1 if quick else 15)
         few = 10_000 if quick else None
         figures["storage"] = {
@@ -100,7 +102,7 @@ def measure(quick):
         figures["snapshot"] = run_script("storage.py", "snapshot", 65_536)
         many = few or 10 * MILLION
         figures["flatness"] = [
-            run_script("flatness.py", capacity, many, library, rounds * 10)
+            run_script("flatness.py", capacity, many, library, states, rounds * 10)
             for capacity in (1_000, many)
         ]
     figures["machine"]["load_average_at_end"] = list(os.getloadavg())

@@ -23,7 +23,9 @@ pread(int fd, void *to, size_t size, off_t offset)
     static char text[] = "55555 33333 1234 700 0 22222 0\n";
     static unsigned highest = 33333;
     (void)fd;
-    (void)offset;
+    if (offset != 0) { /* at the end of what is no statm */
+        return 0;
+    }
     if (rss_state == MOVING) {
         text[10] = text[10] == '1' ? '0' : '1';
     } else if (rss_state == RISING) {

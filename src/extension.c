@@ -7,6 +7,7 @@
 #if defined(_WIN32)
 #    include "windows/breakdown.c"
 #    include "windows/os.c"
+#    include "windows/contact.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/breakdown.c"
@@ -31,6 +32,7 @@
 #    include "status.c"
 #endif
 #include "blocks.c"
+#include "contact.c"
 #include "breakdown.c"
 #include "humanize.c"
 #include "probe.c"

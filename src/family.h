@@ -41,7 +41,7 @@ struct mp_member {
     bool killed; /* by SIGKILL */
     bool out_of_memory;
     bool told;      /* its file says that it has ended */
-    int32_t status; /* as from waitpid */
+    int64_t status; /* as from waitpid */
     int64_t ended_ns;
 };
 

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,15 +108,15 @@ summarize(const struct mp_member *member, int64_t now_ns,
     if (!member->ended) {
         return;
     }
-    int signal_number = member->status & 0x7f;
+    uint64_t signal_number = (uint64_t)member->status & 0x7f;
     if (!member->known) {
         summary->state = MP_RECORD_ENDED;
     } else if (signal_number == 0) {
         summary->state = MP_RECORD_EXITED;
-        summary->status = (uint64_t)(member->status >> 8 & 0xff);
+        summary->status = (uint64_t)member->status >> 8;
     } else {
         summary->state = MP_RECORD_DIED;
-        summary->status = (uint64_t)signal_number;
+        summary->status = signal_number;
     }
     if (member->out_of_memory) {
         summary->cause = MP_RECORD_CAUSE_OUT_OF_MEMORY;
@@ -243,7 +242,7 @@ store(struct mp_member *member, int64_t now_ns)
 
 /* Notes how a member has ended, as far as that is known by now. */
 static void
-note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
+note_end(struct mp_member *member, int64_t now_ns, int64_t status, bool known)
 {
     if (!member->ended) {
         member->ended = true;
@@ -252,7 +251,7 @@ note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
     if (known && !member->known) {
         member->known = true;
         member->status = status;
-        member->killed = (status & 0x7f) == SIGKILL;
+        member->killed = (status & 0x7f) == MP_PROCESS_KILLED;
     }
 }
 
@@ -260,7 +259,7 @@ note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
 static void
 ask_end(struct mp_member *member, int64_t now_ns)
 {
-    int32_t status = 0;
+    int64_t status = 0;
     bool known;
     enum mp_process_state state = mp_process_end(&member->process, &status, &known);
     member->gone = state == MP_PROCESS_GONE;
@@ -545,12 +544,13 @@ answer(const char *line, int64_t now_ns)
     char text[MP_TALK_LINE];
     unsigned long number = 0;
     uint32_t pid = 0;
-    int status = 0;
+    int64_t status = 0;
     if (sscanf(line, "look %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
         look_at_all = false;
-    } else if (sscanf(line, "ended %" SCNu32 " %d %lu", &pid, &status, &number) == 3) {
+    } else if (sscanf(line, "ended %" SCNu32 " %" SCNd64 " %lu", &pid, &status,
+                      &number) == 3) {
         struct mp_member *member = mp_family_member(&family, pid);
         if (member != NULL) {
             note_end(member, now_ns, status, true);

@@ -28,6 +28,18 @@ def pytest_sessionstart():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What tests no C of ours in its own process: Python alone, other programs, or C that is
+# built for these tests with the sanitizers anyway; and what lies about /proc.
+ELSEWHERE = {"c", "celery", "cli", "faults", "observer", "package"}
+ELSEWHERE_FILES = {"test_capi.py", "test_preloaded_allocators.py", "test_proc.py"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in ELSEWHERE or item.path.name in ELSEWHERE_FILES:
+            item.add_marker("no_sanitizer")
+
+
 @pytest.fixture(autouse=True)
 def fresh_ring():
     """Each test starts, and leaves, memprobe as it is after the import."""

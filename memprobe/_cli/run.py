@@ -60,6 +60,7 @@ def main(words: "list[str]") -> None:
         pss=options.pss,
     )
     # While there is time.
+    import memprobe._record_file  # noqa: F401
     from memprobe._cli import report
     from memprobe._cli.units import duration_text
 

@@ -259,7 +259,7 @@ mp_user_name(uint64_t user, char *name, size_t room)
 
 /* Only its parent is told how a process has ended. */
 enum mp_process_state
-mp_process_end(struct mp_process *process, int32_t *status, bool *known)
+mp_process_end(struct mp_process *process, int64_t *status, bool *known)
 {
     int error = check(process);
     *status = 0;

@@ -13,6 +13,8 @@ import pytest
 
 import memprobe
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 
 def take(count):
     grown = []

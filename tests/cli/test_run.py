@@ -686,7 +686,8 @@ def test_the_parent_of_windows_starts_and_waits(folder):
 import sys
 sys.platform = "win32"
 from memprobe._cli import parent_windows
-child = parent_windows.Child({sys.executable!r}, ["python", "-c", "raise SystemExit(3)"], {{}})
+argv = ["python", "-c", "raise SystemExit(3)"]
+child = parent_windows.Child({sys.executable!r}, argv, {{}})
 child.let_go(set())
 status = child.wait()
 assert parent_windows.how_it_ended(status) == (None, 3)

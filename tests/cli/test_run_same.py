@@ -217,8 +217,8 @@ PROGRAMS = {
     "x = bytearray(1 << 30)",
     "broken pipe": "import os\nr, w = os.pipe(); os.close(r); os.write(w, b'x')",
     "unreadable": "import os\nos.chmod('program.py', 0); print(open('program.py').mode)",
-    "moved": "import os\nos.rename('program.py', 'moved'); os.rename('moved', 'program.py')"
-    "\n1 / 0",
+    "moved": "import os\nos.rename('program.py', 'moved')\n"
+    "os.rename('moved', 'program.py')\n1 / 0",
     "ctypes": "import ctypes; print(ctypes.CDLL(None).getpid() > 0)",
     "sqlite": "import sqlite3\nwith sqlite3.connect(':memory:') as connection:\n"
     "    print(connection.execute('select 1').fetchall())",
@@ -232,7 +232,8 @@ PROGRAMS = {
     "pdb": "import pdb; pdb.set_trace()\nprint(1)",
     "unittest": "import unittest\nclass T(unittest.TestCase):\n"
     "    def test(self): self.assertEqual(1, 2)\n"
-    "print(unittest.defaultTestLoader.loadTestsFromTestCase(T)(unittest.TestResult()))",
+    "tests = unittest.defaultTestLoader.loadTestsFromTestCase(T)\n"
+    "print(tests(unittest.TestResult()))",
     "doctest": "'''\n>>> 1 + 1\n3\n'''\nimport doctest; print(doctest.testmod())",
     "runpy": "import runpy; print(sorted(runpy.run_path('other.py'))[-1])",
     "neighbour": "import neighbour; print(neighbour.__file__)",

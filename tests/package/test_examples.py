@@ -26,7 +26,12 @@ def without_figures(text):
 
 
 @pytest.mark.parametrize(
-    ("code", "printed"), [*examples("api.md"), *examples("from-celery-debug.md")]
+    ("code", "printed"),
+    [
+        *examples("api.md"),
+        *examples("from-celery-debug.md"),
+        *examples("measure.md"),
+    ],
 )
 def test_examples_print_what_they_say(run_python, code, printed):
     assert without_figures(run_python(code)) == without_figures(printed)

@@ -264,6 +264,7 @@ assert memprobe.stats().count == 1
     )
 
 
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize("read_before", [True, False])
 def test_a_child_whose_parent_has_gone_reads_its_own_rss(run_forks, read_before):
     """The parent's file says ESRCH then."""
@@ -395,6 +396,7 @@ if __name__ == "__main__":
     )
 
 
+@pytest.mark.no_sanitizer
 def test_a_child_with_the_number_of_its_parent_reads_its_own_rss(run_forks):
     """In a PID namespace within another, parent and child both are process 1."""
     out = run_forks("""
