@@ -33,6 +33,7 @@ def _end() -> None: ...
 def _start_observer(
     program: bytes,
     folder: int,
+    path: bytes,
     processes: tuple[int, ...],
     interval: float,
     keep: int,

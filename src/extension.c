@@ -6,8 +6,8 @@
 
 #if defined(_WIN32)
 #    include "windows/breakdown.c"
-#    include "windows/os.c"
 #    include "windows/contact.c"
+#    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/breakdown.c"
@@ -32,8 +32,8 @@
 #    include "status.c"
 #endif
 #include "blocks.c"
-#include "contact.c"
 #include "breakdown.c"
+#include "contact.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"

@@ -311,7 +311,7 @@ mp_recording_check(struct mp_recording *recording)
     if (recording->file.descriptor != 0 &&
         (!mp_folder_is_whole(&recording->file) ||
          mp_folder_read(&recording->file, 0, &head) != 0 ||
-         mp_record_head_now(&head) == NULL)) {
+         mp_record_file_head_now(&head) == NULL)) {
         mp_folder_close(&recording->file);
     }
 }

@@ -118,7 +118,7 @@ def compile_c():
 
 @pytest.fixture(scope="session")
 def build_package(compile_c, tmp_path_factory):
-    """Copy the installed package to a folder, with its extension built in another way."""
+    """Copy the installed package to a folder, with its extension built otherwise."""
     if not SOURCE.is_dir():
         pytest.skip("no sources beside the tests")
     installed = Path(memprobe.__file__).parent

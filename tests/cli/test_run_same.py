@@ -216,7 +216,8 @@ PROGRAMS = {
     "no memory": "import resource as r\nr.setrlimit(r.RLIMIT_AS, (1 << 28, 1 << 28))\n"
     "x = bytearray(1 << 30)",
     "broken pipe": "import os\nr, w = os.pipe(); os.close(r); os.write(w, b'x')",
-    "unreadable": "import os\nos.chmod('program.py', 0); print(open('program.py').mode)",
+    "unreadable": "import os\nos.chmod('program.py', 0)\n"
+    "print(open('program.py').mode)",
     "moved": "import os\nos.rename('program.py', 'moved')\n"
     "os.rename('moved', 'program.py')\n1 / 0",
     "ctypes": "import ctypes; print(ctypes.CDLL(None).getpid() > 0)",

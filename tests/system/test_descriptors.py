@@ -633,7 +633,7 @@ stranger.assert_untouched()
 
 
 def test_two_descriptors_are_kept_above_2_and_none_is_inherited(run_fault):
-    """/proc is for children of a process in a chroot; docs/what-rss-means.md lists both."""
+    """/proc is for children in a chroot; docs/what-rss-means.md lists both."""
     run_fault("""
 import os
 from descriptors import links

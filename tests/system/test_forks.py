@@ -1,7 +1,7 @@
 """Forks of every kind: the child reads its own RSS, the parent loses nothing.
 
 Everything is run three times: with the installed package, whose state the kernel wipes
-in a child; with a build that is refused this, as old kernels and qemu do; and after that
+in a child; with a build that is refused this, as old kernels and qemu do; and after it
 was lost, as by a process that was restored from a checkpoint.
 """
 
