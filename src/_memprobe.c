@@ -1113,11 +1113,14 @@ breakdown(PyObject *Py_UNUSED(module), PyObject *count)
     if (counted == NULL) {
         return NULL;
     }
-    struct mp_pymalloc pymalloc;
+    struct mp_pymalloc pymalloc = {MP_UNKNOWN, MP_UNKNOWN};
     struct mp_breakdown found;
     const char *allocator;
     int error;
+#ifndef Py_GIL_DISABLED /* where other threads change what would be read, by mimalloc  \
+                         */
     mp_pymalloc_read(&pymalloc);
+#endif
     Py_BEGIN_ALLOW_THREADS
     error = mp_breakdown_read(&pymalloc, &found, &allocator);
     Py_END_ALLOW_THREADS
