@@ -257,8 +257,8 @@ look(struct mp_rss_reader *reader, uint64_t *confirmed)
     return true;
 }
 
-/* After a pread that has failed: makes it anew if it was interrupted, which is no reason
- * to go on for ever. Returns as pread does. */
+/* After a pread that has failed: makes it anew if it was interrupted, which is no
+ * reason to go on for ever. Returns as pread does. */
 static MP_COLD ssize_t
 read_again(int fd, void *text, size_t size, off_t at)
 {
