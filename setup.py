@@ -39,13 +39,13 @@ if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
 else:
     compile_args = ["-O3", "-fvisibility=hidden"]
 
-OBSERVER = ["observer", "family", "keep", "record_file", "recording"]
+OBSERVER = ["observer", "family", "keep", "kills", "record_file", "recording"]
 OBSERVER_OF = {
     "linux": [
         *("linux/cgroup", "linux/os", "linux/process", "statm"),
-        *("posix/folder", "posix/talk"),
+        *("posix/folder", "posix/line", "posix/talk"),
     ],
-    "darwin": ["macos/os", "macos/process", "posix/folder", "posix/talk"],
+    "darwin": ["macos/os", "macos/process", "posix/folder", "posix/line", "posix/talk"],
     "win32": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
 }
 

@@ -76,7 +76,7 @@ that calls a C function that does nothing {loops["a C function that does nothing
 
 
 def states_table(states):
-    """While RSS stands still, moves and rises: to a pread, and to the least there is."""
+    """While RSS stands still, moves, rises: to a pread, and to the least there is."""
     head = ["while RSS", *next(iter(states.values()))]
     rows = [
         [f"`{name}`, {unit}", *(decimal(one[figure]) for one in by_state.values())]
@@ -168,8 +168,8 @@ def summary(figures):
     rows = [
         [
             "`rss()`",
-            f"{grouped(rss['ns'])} ns, {decimal(rss['ratio'])} of a bare `pread` of the "
-            "kernel's file; "
+            f"{grouped(rss['ns'])} ns, {decimal(rss['ratio'])} of a bare `pread` of "
+            "the kernel's file; "
             f"{times('psutil memory_info().rss', 'memprobe rss()')} times as fast as "
             "psutil",
         ],

@@ -136,7 +136,13 @@ class Growth(_Figures):
         return super().as_dict() | large
 
     def __str__(self) -> str:
-        return "\n".join([*_table(self.now, self.now, self), self.sentence])
+        lines = _table(self.now, self.now, self)
+        if self.python_large is not None:
+            place = "other" if self.malloc_used is None else "malloc_used"
+            words = "    of that, Python objects above 512 bytes"
+            line = f"{words:50}{self.python_large / MB:+10.1f}"
+            lines.insert(2 + list(PLACES).index(place), line)
+        return "\n".join([*lines, self.sentence])
 
     @property
     def sentence(self) -> str:

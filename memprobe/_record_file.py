@@ -39,10 +39,9 @@ CHANGING = struct.Struct("<QQQQQII40s")
 CHANGING_OFFSET = 2048
 CHANGING_BYTES = 1024
 TITLE_BYTES = 936
-# struct mp_record_block: its range, up to the second of its quarters' medians; all
-# its quarters; totals and summary; samples.
-RANGE = struct.Struct("<16xQQQIIQQIIqI4x8x4xI")
-QUARTERS = struct.Struct("<8I")
+# struct mp_record_block: its range with the quarters; totals and summary; samples.
+RANGE = struct.Struct("<16xQQQIIQQIIqII32x")
+QUARTERS = 4
 QUARTERS_OFFSET = 88
 TOTALS = struct.Struct("<7Q4q11QII")
 TOTALS_OFFSET = 120
@@ -72,14 +71,10 @@ _Head = namedtuple(
     "pid start started_ns started_wall_ns pid_namespace page_bytes boot host command "
     "parent recorder interval_ns uid user title",
 )
-# What a data block says of itself, in the order in which it does, and where it lies.
-# `middle` is the second of its quarters' medians, in pages.
 _Block = namedtuple(
     "_Block",
-    "first last number level count low high low_time high_time start_ns scale middle "
-    "at",
+    "first last number level count low high low_time high_time start_ns scale zero",
 )
-_Plain = tuple[int, ...]  # a _Block, where there are many
 _Totals = namedtuple(
     "_Totals",
     "sum_low sum_high min max first last shared first_ns last_ns written_ns wall_ns "
@@ -89,8 +84,8 @@ _Totals = namedtuple(
 # A block that is whole, with its samples as they lie there.
 _Whole = namedtuple("_Whole", "block totals raw_samples")
 # Where the next reading finds the newest block, unless that is another one by then: it
-# is written to some places by turns. The file's mtime is in ns.
-_Newest = namedtuple("_Newest", "mtime_ns block places")
+# is written to some slots by turns. The file's mtime is in ns.
+_Newest = namedtuple("_Newest", "mtime_ns block slots")
 
 
 class NotARecord(ValueError):
@@ -257,8 +252,9 @@ else:
         return os.read(file, count)
 
 
-def _read_block(file: int, at: int) -> bytes:
+def _read_block(file: int, slot: int) -> bytes:
     """Read a block, or less at the end of the file."""
+    at = slot * BLOCK_BYTES
     raw = _pread(file, BLOCK_BYTES, at)
     while 0 < len(raw) < BLOCK_BYTES:
         more = _pread(file, BLOCK_BYTES - len(raw), at + len(raw))
@@ -324,90 +320,100 @@ def _argv(raw: bytes) -> list[str]:
     return text.split("\0") if text else []
 
 
-def _blocks(file: int) -> list[_Plain]:
-    """Return what the data blocks say of themselves, sorted, each as a _Block.
+class _Heads:
+    """What the blocks of a file say of themselves: of each thing a list, by slot.
 
-    Plain tuples, and left out is only what no block says: there may be 255 of them.
+    There are up to 256, and a table wants them of each process: so they alone are read,
+    and none is made an object of.
     """
-    size = RANGE.size
-    end = os.fstat(file).st_size - BLOCK_BYTES
-    places = range(BLOCK_BYTES, end + 1, BLOCK_BYTES)
-    heads = [(_pread(file, size, at), at) for at in places]
-    blocks = [(*RANGE.unpack(raw), at) for raw, at in heads if len(raw) == size]
-    return sorted(
-        [
-            block
-            for block in blocks
-            for first, last, _, _, count, low, high, _, _, ns, scale, _, _ in [block]
-            if first <= last
-            and 0 < count <= SAMPLES
-            and low <= high
-            and ns >= 0
-            and scale <= SCALE_MOST
-        ]
-    )
 
+    def __init__(self, file: int) -> None:
+        size = RANGE.size
+        slots = min(os.fstat(file).st_size // BLOCK_BYTES, SLOTS)
+        raw = [_pread(file, size, slot * BLOCK_BYTES) for slot in range(1, slots)]
+        data = bytes(size) + b"".join(raw)  # slot 0 says nothing
+        words = memoryview(data)[: len(data) - len(data) % size].cast("Q")
 
-def _row(
-    file: int, blocks: list[_Plain], *, thorough: bool = False
-) -> tuple[list[_Plain], _Whole | None]:
-    """Return which of the sorted blocks count, the oldest first, and the last in full.
+        def column(offset: int) -> list[int]:
+            return words[offset // 8 :: size // 8].tolist()
 
-    Blocks that another one contains, or that can't follow the one before, don't. Unless
-    *thorough*, of a block that others give way to the samples are verified only if it
-    was the last to be written: no other can be half written.
-    """
-    last_write = max((block[2] for block in blocks), default=0)
-    seen: dict[int, _Whole | None] = {}  # by place
+        self.file = file
+        self.first, self.last, self.number = column(16), column(24), column(32)
+        self.low, self.high, self.low_high_time = column(48), column(56), column(64)
+        self.start_ns, self.scale = column(72), column(80)
+        quarters = range(QUARTERS_OFFSET, QUARTERS_OFFSET + 8 * QUARTERS, 8)
+        self.quarters = [column(offset) for offset in quarters]
+        self.level_count = column(40)
+        # What may be data blocks, by what they stand for.
+        blocks = zip(self.first, self.last, self.number, range(SLOTS), strict=False)
+        self.order = sorted(
+            [
+                block
+                for block, level_count, scale in zip(
+                    blocks, self.level_count, self.scale, strict=False
+                )
+                if 1 << 32 <= level_count < (SAMPLES + 1) << 32
+                and scale <= SCALE_MOST
+                and block[0] <= block[1]
+            ]
+        )
 
-    def whole(block: _Plain) -> _Whole | None:
-        at = block[-1]
-        if at not in seen:
-            seen[at] = _whole(file, at, block[0])
-        return seen[at]
+    def row(self, *, thorough: bool = False) -> tuple[list[int], _Whole | None]:
+        """Return the slots of the blocks that count, the oldest first, and the newest.
 
-    def is_whole(block: _Plain) -> bool:
-        if thorough or block[2] == last_write:
-            return whole(block) is not None
-        raw = _pread(file, SAMPLES_OFFSET, block[-1])
+        Blocks that another one contains, or that can't follow the one before, don't.
+        Unless *thorough*, of a block that others give way to the samples are verified
+        only if it was the last to be written: no other can be half written.
+        """
+        last_write = max((number for _, _, number, _ in self.order), default=0)
+        row: list[int] = []
+        row_last, row_ns = -1, 0
+        for first, last, _, slot in self.order:
+            start_ns = self.start_ns[slot]
+            while row and (first <= row_last or start_ns < row_ns):
+                # Of two that begin alike the wider, or newer, one is sorted behind.
+                replaces = first == self.first[row[-1]]
+                wider = slot if replaces else row[-1]
+                in_full = thorough or self.number[wider] == last_write
+                if self._is_whole(wider, in_full) != replaces:
+                    slot = 0
+                    break
+                row.pop()
+                row_last = self.last[row[-1]] if row else -1
+                row_ns = self.start_ns[row[-1]] if row else 0
+            if slot:
+                row.append(slot)
+                row_last, row_ns = last, start_ns
+        while row:
+            newest = _whole(_read_block(self.file, row[-1]))
+            if newest and newest.block.first == self.first[row[-1]]:
+                return row, newest
+            if not thorough:
+                return self.row(thorough=True)
+            row.pop()
+        return row, None
+
+    def _is_whole(self, slot: int, in_full: bool) -> bool:
+        if in_full:
+            return _whole(_read_block(self.file, slot)) is not None
+        # A range that is as long as its level says is not a damaged one.
+        stands_for = self.last[slot] - self.first[slot] + 1
+        if stands_for == SAMPLES << (self.level_count[slot] & 63):
+            return True
+        raw = _pread(self.file, SAMPLES_OFFSET, slot * BLOCK_BYTES)
         return _number_at(raw, 0) == checksum(raw[8:])
 
-    row: list[_Plain] = []
-    for block in blocks:
-        first, start_ns = block[0], block[9]
-        while row:
-            before = row[-1]
-            if before[1] < first and before[9] <= start_ns:
-                break
-            # Of two that begin alike the wider, or newer, one is sorted behind.
-            replaces = before[0] == first
-            if is_whole(block if replaces else before) != replaces:
-                first = -1
-                break
-            row.pop()
-        if first >= 0:
-            row.append(block)
-    while row:
-        if newest := whole(row[-1]):
-            return row, newest
-        if not thorough:
-            return _row(file, blocks, thorough=True)
-        row.pop()
-    return row, None
 
-
-def _whole(file: int, at: int, first: int) -> _Whole | None:
-    """Return what is at this place now, if it is a whole block from that sample on."""
-    raw = _read_block(file, at)
+def _whole(raw: bytes) -> _Whole | None:
+    """Return what a block says, if it is whole and can be what it says it is."""
     if len(raw) < BLOCK_BYTES:
         return None
-    block = _Block._make((*RANGE.unpack_from(raw), at))
+    block = _Block._make(RANGE.unpack_from(raw))
     totals = _Totals._make(TOTALS.unpack_from(raw, TOTALS_OFFSET))
     kept = raw[SAMPLES_OFFSET : SAMPLES_OFFSET + block.count * SAMPLE_BYTES]
     if (
         _number_at(raw, 0) != checksum(raw[8:SAMPLES_OFFSET])
         or _number_at(raw, 8) != checksum(kept)
-        or block.first != first
         or not _fits(block, totals)
     ):
         return None
@@ -461,7 +467,8 @@ def _fits(block: _Block, totals: _Totals) -> bool:
 
 def _samples_of_file(file: int) -> Iterator[tuple[float, int, int | None]]:
     page_bytes = _checked_head(file).page_bytes
-    row, newest = _row(file, _blocks(file), thorough=True)
+    heads = _Heads(file)
+    row, newest = heads.row(thorough=True)
     if newest is None:
         return
     offset_ns = newest.totals.wall_ns - newest.totals.written_ns
@@ -469,18 +476,20 @@ def _samples_of_file(file: int) -> Iterator[tuple[float, int, int | None]]:
     before_ns = 0
     damaged = set()
     while row:
-        block = _Block._make(row.pop(0))
-        if block.last < wanted or (block.at, block.number) in damaged:
+        slot = row.pop(0)
+        first, last, number = heads.first[slot], heads.last[slot], heads.number[slot]
+        if last < wanted or (slot, number) in damaged:
             continue
-        whole = _whole(file, block.at, block.first)
-        if whole is None:
-            # Merged since, and its place taken, so look again; or damaged.
-            damaged.add((block.at, block.number))
-            row, _ = _row(file, _blocks(file), thorough=True)
+        whole = _whole(_read_block(file, slot))
+        if whole is None or whole.block.first != first:
+            # Merged since, and its slot used again, so look again; or damaged.
+            damaged.add((slot, number))
+            heads = _Heads(file)
+            row, _ = heads.row(thorough=True)
             continue
         for ns, pages, shared in _samples(whole):
             # A block that was merged since may have samples that were yielded.
-            if ns < before_ns or (ns == before_ns and block.first < wanted):
+            if ns < before_ns or (ns == before_ns and first < wanted):
                 continue
             before_ns = ns
             if pages != UNKNOWN_32:
@@ -499,26 +508,25 @@ def _read(
     path: str, file: int, before: Record | None
 ) -> tuple[Record, _Head, _Totals | None]:
     """Return what the file says, whether or not it still holds."""
-    mtime_ns = os.fstat(file).st_mtime_ns
-    head = _checked_head(file)
     record = Record()
     record.path = path
+    mtime_ns = os.fstat(file).st_mtime_ns
+    head = _checked_head(file)
     newest = _newest_again(file, before._newest, mtime_ns) if before else None
     if before and newest:
-        places = before._newest.places
+        slots = before._newest.slots
         record._spans, record.growth_per_hour = before._spans, before.growth_per_hour
         record.cgroup_growth_per_hour = before.cgroup_growth_per_hour
     else:
-        blocks = _blocks(file)
-        row, newest = _row(file, blocks)
-        first = row[-1][0] if row else 0
-        places = [block[-1] for block in blocks if block[0] == first]
-        record._spans, growth = _life(file, row, newest)
+        heads = _Heads(file)
+        row, newest = heads.row()
+        first = heads.first[row[-1]] if row else 0
+        slots = [block[3] for block in heads.order if block[0] == first]
+        record._spans, growth = _life(heads, row, newest)
         if growth is not None:
             record.growth_per_hour = growth * head.page_bytes
-        record.cgroup_growth_per_hour = _cgroup_growth(file, row)
-    block = newest.block if newest else None
-    record._newest = _Newest(mtime_ns, block, places)
+        record.cgroup_growth_per_hour = _cgroup_growth(heads, row)
+    record._newest = _Newest(mtime_ns, newest.block if newest else None, slots)
     _describe(record, head)
     _sum_up(record, head, newest)
     return record, head, newest.totals if newest else None
@@ -526,16 +534,19 @@ def _read(
 
 def _newest_again(file: int, known: _Newest, mtime_ns: int) -> _Whole | None:
     """Return the newest block if it is surely where it was at an earlier reading."""
-    if known.block is None or len(known.places) < 2:
+    if known.block is None:
         return None
-    found = [_whole(file, at, known.block.first) for at in known.places]
-    newest = max(
-        filter(None, found), key=lambda whole: whole.block.number, default=None
-    )
-    if newest is None or newest.block.count == SAMPLES:
+    found = [_whole(_read_block(file, slot)) for slot in known.slots]
+    same = [
+        whole for whole in found if whole and whole.block.first == known.block.first
+    ]
+    if len(same) < 2:
+        return None  # it was written to one of them only so far, or to others since
+    newest = max(same, key=lambda whole: whole.block.number)
+    if newest.block.count == SAMPLES:
         return None  # another one may have been begun
     if newest.block == known.block and mtime_ns != known.mtime_ns:
-        return None  # it is written to other places by now
+        return None  # it is written to other slots by now
     return newest
 
 
@@ -593,72 +604,72 @@ def _sum_up(record: Record, head: _Head, newest: _Whole | None) -> None:
 
 
 def _life(
-    file: int, row: list[_Plain], newest: _Whole | None
+    heads: _Heads, row: list[int], newest: _Whole | None
 ) -> tuple[tuple[int, int, bytes], float | None]:
     """Return a record's _spans, and by how many pages it grows in an hour."""
     if newest is None:
         return (0, 0, _PAGES_OF_SPANS.pack(*_NO_PAGES)), None
-    begin_ns, end_ns = newest.totals.first_ns, newest.totals.last_ns
+    totals = newest.totals
+    begin_ns, end_ns = totals.first_ns, totals.last_ns
     width_ns = (end_ns - begin_ns) // SPANS + 1
-    # Of each span what is typical of its parts, pages and time; and what else there is.
-    typical: list[list[tuple[int, int]]] = [[] for _ in range(SPANS)]
-    others: list[list[int]] = [[] for _ in range(SPANS)]
-    coarse: list[tuple[int, int]] = []
-    extremes: list[tuple[int, int]] = []
-
-    starts = [block[9] for block in row]
+    starts = [heads.start_ns[slot] for slot in row]
+    lows = [heads.low[slot] for slot in row]
+    highs = [heads.high[slot] for slot in row]
+    middles = [heads.quarters[1][slot] >> 32 for slot in row]
+    # Of each span what is typical of its parts, pages and ns; and all pages.
+    typical: list[list[tuple[int, int]]] = []
+    pages_of: list[list[int]] = []
+    coarse = [row[-1]]  # blocks that take more time than a span
+    points: list[tuple[int, int]] = []  # as typical, of these
     start = 0
-    for span in range(SPANS):
+    for span in range(1, SPANS + 1):
         # Blocks that begin in the span; all but the last one end there as well.
-        stop = bisect_left(
-            starts, begin_ns + (span + 1) * width_ns, start, len(row) - 1
-        )
-        inside = row[start:stop]
-        if inside and starts[stop] - starts[stop - 1] > width_ns:
-            *_, at = block = inside.pop()
-            raw = _pread(file, QUARTERS.size, at + QUARTERS_OFFSET)
-            points = _points(block, QUARTERS.unpack(raw))
-            extremes += points[:2]
-            coarse += points[2:]
-        if inside:
-            typical[span] = [(block[11], block[9]) for block in inside]
-            others[span].append(min([block[5] for block in inside]))
-            others[span].append(max([block[6] for block in inside]))
+        stop = bisect_left(starts, begin_ns + span * width_ns, start, len(row) - 1)
+        fine = stop
+        if stop > start and starts[stop] - starts[stop - 1] > width_ns:
+            fine = stop - 1
+            slot, ns = row[fine], starts[fine]
+            coarse.append(slot)
+            scale = heads.scale[slot]
+            for column in heads.quarters:
+                quarter = column[slot]
+                points.append((quarter >> 32, ns + ((quarter & UNKNOWN_32) << scale)))
+        if fine > start:
+            typical.append(
+                list(zip(middles[start:fine], starts[start:fine], strict=True))
+            )
+            pages_of.append([min(lows[start:fine]), max(highs[start:fine])])
+        else:
+            typical.append([])
+            pages_of.append([])
         start = stop
-    block = newest.block
-    extremes += _points(block, ())
-    if end_ns - block.start_ns > width_ns:
-        coarse += [(pages, ns) for ns, pages, _ in _samples(newest)]
+    if end_ns - starts[-1] > width_ns:
+        points += [(pages, ns) for ns, pages, _ in _samples(newest)]
     else:
-        coarse.append((newest.totals.last, end_ns))
-    for point in coarse:
-        span = (point[1] - begin_ns) // width_ns
-        if 0 <= span < SPANS and point[0] != UNKNOWN_32:
-            typical[span].append(point)
-    for pages, ns in extremes:
+        points.append((totals.last, end_ns))
+    for point in points:
+        pages, ns = point
         span = (ns - begin_ns) // width_ns
-        if 0 <= span < SPANS:
-            others[span].append(pages)
+        if 0 <= span < SPANS and pages != UNKNOWN_32:
+            typical[span].append(point)
+            pages_of[span].append(pages)
+    for slot in coarse:
+        times, scale = heads.low_high_time[slot], heads.scale[slot]
+        after_ns = heads.start_ns[slot] - begin_ns
+        low_span = (after_ns + ((times & UNKNOWN_32) << scale)) // width_ns
+        high_span = (after_ns + ((times >> 32) << scale)) // width_ns
+        if 0 <= low_span < SPANS and 0 <= high_span < SPANS:
+            pages_of[low_span].append(heads.low[slot])
+            pages_of[high_span].append(heads.high[slot])
 
-    for pages_of, part in zip(others, typical, strict=True):
-        pages_of += [pages for pages, _ in part]
-    lows = [min(pages_of) if pages_of else UNKNOWN for pages_of in others]
-    highs = [max(pages_of) if pages_of else 0 for pages_of in others]
-    date_ns = begin_ns + newest.totals.wall_ns - newest.totals.written_ns
-    spans = date_ns, width_ns, _PAGES_OF_SPANS.pack(*lows, *highs)
+    packed = _PAGES_OF_SPANS.pack(
+        *[min(pages) if pages else UNKNOWN for pages in pages_of],
+        *[max(pages) if pages else 0 for pages in pages_of],
+    )
+    spans = begin_ns + totals.wall_ns - totals.written_ns, width_ns, packed
     if end_ns - begin_ns < _GROWTH_NS:
         return spans, None
     return spans, _growth([sorted(part)[len(part) // 2] for part in typical if part])
-
-
-def _points(block: _Plain, quarters: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return pages and ns of a block's lowest, of its highest, of its quarters."""
-    low, high, low_time, high_time, start_ns, scale = block[5:11]
-    points = [(low, start_ns + (low_time << scale))]
-    points.append((high, start_ns + (high_time << scale)))
-    for k in range(0, len(quarters), 2):
-        points.append((quarters[k + 1], start_ns + (quarters[k] << scale)))
-    return points
 
 
 def _growth(medians: list[tuple[int, int]]) -> float:
@@ -677,11 +688,15 @@ def _growth(medians: list[tuple[int, int]]) -> float:
 
 
 def _median_slope(points: list[tuple[float, float]]) -> float:
-    """Return the median of the slopes between any two points; 0 if there are none."""
+    """Return the median of the slopes from earlier to later half; 0 if there are none.
+
+    Slopes between neighbours, which are mostly noise, are left out.
+    """
+    half = len(points) // 2
     steps = [
         (y - earlier_y) / (x - earlier_x)
-        for i, (x, y) in enumerate(points)
-        for earlier_x, earlier_y in points[:i]
+        for earlier_x, earlier_y in points[:half]
+        for x, y in points[half:]
         if x > earlier_x
     ]
     steps.sort()
@@ -690,11 +705,11 @@ def _median_slope(points: list[tuple[float, float]]) -> float:
     return (steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2
 
 
-def _cgroup_growth(file: int, row: list[_Plain]) -> float | None:
+def _cgroup_growth(heads: _Heads, row: list[int]) -> float | None:
     """Return by how many bytes an hour its cgroup grew in the time of a few blocks."""
     points = []
-    for block in row[-_CGROUP_BLOCKS:]:
-        raw = _pread(file, TOTALS.size, block[-1] + TOTALS_OFFSET)
+    for slot in row[-_CGROUP_BLOCKS:]:
+        raw = _pread(heads.file, TOTALS.size, slot * BLOCK_BYTES + TOTALS_OFFSET)
         if len(raw) == TOTALS.size:
             totals = _Totals._make(TOTALS.unpack(raw))
             if totals.cgroup_bytes != UNKNOWN:

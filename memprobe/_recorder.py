@@ -23,9 +23,10 @@ KEEP = 67_108_864
 _WITH_PSS, _TEMPORARY, _UNLESS_OBSERVED = 1, 2, 4
 
 _NO_BOUND, _MOST = -1, 2**63 - 1
+_WINDOWS = os.name == "nt"
 _PROGRAM = os.path.join(
     os.path.dirname(os.path.abspath(os.fsdecode(_memprobe.__file__))),
-    "_observer.exe" if os.name == "nt" else "_observer",
+    "_observer.exe" if _WINDOWS else "_observer",
 )
 _PROGRAM_BYTES = os.fsencode(_PROGRAM)
 
@@ -136,18 +137,33 @@ def start_observer(
     """
     flags = (_WITH_PSS if pss else 0) | (_TEMPORARY if temporary else 0)
     bound = _checked_keep(keep)
-    folder = (
-        directory if isinstance(directory, int) else _open(directory, _FOLDER_FLAGS)
-    )
+    path = b"" if isinstance(directory, int) else os.fsencode(directory)
+    folder = directory if isinstance(directory, int) else _open_folder(path)
     try:
         _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
         handle = _memprobe._start_observer(
-            _PROGRAM_BYTES, folder, tuple(pids), interval, bound, flags
+            _PROGRAM_BYTES, folder, path, tuple(pids), interval, bound, flags
         )
     finally:
         if folder is not directory:
-            _close(folder)
+            _close_folder(folder)
     return Observer(handle)
+
+
+def _open_folder(path: bytes) -> int:
+    """Return a descriptor, by which the folder is held whatever its path leads to.
+
+    Windows has none of folders, and lets nobody remove what is a program's current one.
+    """
+    if _WINDOWS:
+        _audit("open", path, None, 0)
+        return -1
+    return _open(path, _FOLDER_FLAGS)  # which audits itself
+
+
+def _close_folder(folder: int) -> None:
+    if not _WINDOWS:
+        _close(folder)
 
 
 def _checked_keep(keep: SupportsIndex | None) -> int:
@@ -156,14 +172,14 @@ def _checked_keep(keep: SupportsIndex | None) -> int:
 
 def _start_recorder(directory: bytes, seconds: float, bound: int, flags: int) -> bytes:
     """Return the directory that is recorded into afterwards."""
-    folder = _open(directory, _FOLDER_FLAGS)  # which audits itself
+    folder = _open_folder(directory)
     try:
         _audit("os.posix_spawn", _PROGRAM, ["_observer"], {})
         return _memprobe._record(
             _PROGRAM_BYTES, folder, directory, _own_number(), seconds, bound, flags
         )
     finally:
-        _close(folder)
+        _close_folder(folder)
 
 
 def _own_number() -> int:

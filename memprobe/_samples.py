@@ -1,8 +1,8 @@
 """The stored samples: the dump that celery.utils.debug prints, and figures."""
 
 import sys
-from collections import namedtuple
 from gc import collect
+from operator import itemgetter
 
 from memprobe._arguments import (
     Sequence,
@@ -36,11 +36,48 @@ if TYPE_CHECKING:
 else:
     _T = object  # for who asks for types at run time
 
-    # typing.NamedTuple would import typing, which takes longer than all of memprobe.
-    Stats = namedtuple(
-        "Stats", "count stored overwritten first last min max mean seconds"
-    )
-    Stats.as_dict = Stats._asdict
+    # To import typing takes longer than all of memprobe, and to let
+    # collections.namedtuple make it as long as three of its modules.
+    class Stats(tuple):
+        """What stats() returns: a named tuple."""
+
+        __slots__ = ()
+        _fields = __match_args__ = (
+            *("count", "stored", "overwritten", "first", "last"),
+            *("min", "max", "mean", "seconds"),
+        )
+        _field_defaults: dict[str, object] = {}  # noqa: RUF012
+
+        def __new__(
+            _cls, count, stored, overwritten, first, last, min, max, mean, seconds
+        ):
+            return tuple.__new__(
+                _cls, (count, stored, overwritten, first, last, min, max, mean, seconds)
+            )
+
+        @classmethod
+        def _make(cls, iterable):
+            return cls(*iterable)
+
+        def _replace(self, **changed):
+            return self._make((self._asdict() | changed).values())
+
+        def as_dict(self):
+            """Return the figures by their names, as json.dumps() takes them."""
+            return dict(zip(self._fields, self, strict=True))
+
+        _asdict = as_dict
+
+        def __getnewargs__(self):
+            return tuple(self)
+
+        def __repr__(self):
+            figures = [f"{name}={value!r}" for name, value in self.as_dict().items()]
+            return f"Stats({', '.join(figures)})"
+
+        count, stored, overwritten, first, last, min, max, mean, seconds = map(
+            property, map(itemgetter, range(9))
+        )
 
 
 def memdump(samples: SupportsIndex = 10, file: Writer | None = None) -> None:

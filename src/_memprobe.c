@@ -829,7 +829,7 @@ contact_destructor(PyObject *capsule)
 
 PyDoc_STRVAR(
     start_observer_doc,
-    "_start_observer($module, program, folder, processes, interval, keep,\n"
+    "_start_observer($module, program, folder, path, processes, interval, keep,\n"
     "                flags, /)\n--\n\n"
     "Start an observer of these processes; return what _ask_observer() takes.");
 
@@ -839,9 +839,10 @@ start_observer(PyObject *Py_UNUSED(module), PyObject *args)
     struct start start = {.flags = 0};
     char what[MP_TALK_LINE];
     int error = 0;
-    if (!PyArg_ParseTuple(args, "yiO!OLi:_start_observer", &start.program,
-                          &start.what.folder, &PyTuple_Type, &start.processes,
-                          &start.interval, &start.keep, &start.flags)) {
+    if (!PyArg_ParseTuple(args, "yiyO!OLi:_start_observer", &start.program,
+                          &start.what.folder, &start.what.path, &PyTuple_Type,
+                          &start.processes, &start.interval, &start.keep,
+                          &start.flags)) {
         return NULL;
     }
     struct mp_contact *contact = PyMem_Calloc(1, sizeof *contact);
@@ -926,6 +927,7 @@ record(PyObject *Py_UNUSED(module), PyObject *args)
     if (start.processes == NULL) {
         return NULL;
     }
+    start.what.path = path;
     int result = start_observer_by(&start, start_recorder, (void *)path, &error, what);
     Py_DECREF(start.processes);
     if (result < 0) {
@@ -1111,11 +1113,14 @@ breakdown(PyObject *Py_UNUSED(module), PyObject *count)
     if (counted == NULL) {
         return NULL;
     }
-    struct mp_pymalloc pymalloc;
+    struct mp_pymalloc pymalloc = {MP_UNKNOWN, MP_UNKNOWN};
     struct mp_breakdown found;
     const char *allocator;
     int error;
+#ifndef Py_GIL_DISABLED /* where other threads change what would be read, by mimalloc  \
+                         */
     mp_pymalloc_read(&pymalloc);
+#endif
     Py_BEGIN_ALLOW_THREADS
     error = mp_breakdown_read(&pymalloc, &found, &allocator);
     Py_END_ALLOW_THREADS

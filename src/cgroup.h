@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define MP_CGROUP_NONE (-1)
+#define MP_CGROUP_MOST 64
 
 /* In bytes; UINT64_MAX is not known, and a limit that there isn't. */
 struct mp_cgroup_memory {
@@ -15,6 +16,9 @@ struct mp_cgroup_memory {
 
 /* Finds the group that a process is in. Returns its number, or MP_CGROUP_NONE. */
 int mp_cgroup_of(uint32_t pid);
+
+/* How many were found; they are numbered from 0. */
+int mp_cgroup_count(void);
 
 /* Reads its memory, or hands out what was read `old_ns` ago at most. */
 void mp_cgroup_read(int group, int64_t now_ns, int64_t old_ns,

@@ -12,7 +12,8 @@
 
 /* All zeros: none. */
 struct mp_contact {
-    int file; /* descriptor + 1 */
+    intptr_t file;  /* descriptor + 1; on Windows the handle that is read from */
+    intptr_t other; /* on Windows that which is written to */
     uint64_t device;
     uint64_t inode;
     uint64_t process; /* whose contact it is: not that of a forked child */
@@ -24,8 +25,9 @@ struct mp_contact {
 struct mp_contact_start {
     const char *program;
     char *const *arguments;
-    int folder;
-    int list; /* -1: none */
+    const char *path; /* of the folder */
+    int folder;       /* an open descriptor of it; on Windows there is none */
+    int list;         /* -1: none */
 };
 
 /* Starts an observer and waits for its first word, a second at most. Returns 0,
@@ -44,6 +46,15 @@ bool mp_contact_lives(const struct mp_contact *contact);
 
 /* Ends the contact, which is no reason for the observer to end. */
 void mp_contact_end(struct mp_contact *contact);
+
+/* What the first word of an observer comes to, whose length was returned by whoever
+ * waited for it. Returns as mp_contact_start does; `line` becomes what it is to say. */
+int mp_contact_first_word(int length, char line[MP_TALK_LINE]);
+
+/* Is that line the answer to the request of this number? Those to earlier ones come
+ * before it. *error and `what` are then as mp_contact_ask returns them. */
+bool mp_contact_is_answer(const char *line, uint32_t number, int *error,
+                          char what[MP_TALK_LINE]);
 
 /* The same in a forked child, where it is its parent's. */
 void mp_contact_end_in_child(struct mp_contact *contact);

@@ -6,12 +6,16 @@
 
 #if defined(_WIN32)
 #    include "windows/breakdown.c"
+#    include "windows/contact.c"
 #    include "windows/os.c"
 #    include "windows/rss.c"
 #elif defined(__APPLE__)
 #    include "macos/breakdown.c"
 #    include "macos/os.c"
 #    include "macos/rss.c"
+#    include "macos/spawn.c"
+#    include "posix/contact.c"
+#    include "posix/line.c"
 #else
 #    include "lines.c"
 #    include "linux/allocators.c"
@@ -22,12 +26,14 @@
 #    include "linux/spawn.c"
 #    include "malloc_text.c"
 #    include "posix/contact.c"
+#    include "posix/line.c"
 #    include "smaps.c"
 #    include "statm.c"
 #    include "status.c"
 #endif
 #include "blocks.c"
 #include "breakdown.c"
+#include "contact.c"
 #include "humanize.c"
 #include "probe.c"
 #include "probe_blocks.c"

@@ -58,9 +58,6 @@ mp_family_take_out(struct mp_family *family, struct mp_member *member)
     }
     *at = member->next;
     member->next = NULL;
-    /* As a zombie it keeps its number for some time, and is no child that was missed.
-     */
-    mp_processes_unwanted(member->process.pid);
 }
 
 /* Is it still the child of this member? The parent's number may be another process's

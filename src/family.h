@@ -32,6 +32,7 @@ struct mp_member {
     int64_t store_ns;
     int64_t details_ns;
     int64_t group_ns;
+    int64_t pss_ns; /* when the next reading is due */
 
     /* How it ended, if it has. */
     bool ended;
@@ -39,7 +40,8 @@ struct mp_member {
     bool known;  /* the status is */
     bool killed; /* by SIGKILL */
     bool out_of_memory;
-    int32_t status; /* as from waitpid */
+    bool told;      /* its file says that it has ended */
+    int64_t status; /* as from waitpid */
     int64_t ended_ns;
 };
 

@@ -9,9 +9,9 @@
 
 /* A file that this process has open; all zeros: none. */
 struct mp_folder_file {
-    int descriptor; /* + 1 */
-    uint32_t slots; /* whole blocks that are in it */
-    bool locked;    /* false where the file system has no locks */
+    intptr_t descriptor; /* + 1 */
+    uint32_t slots;      /* whole blocks that are in it */
+    bool locked;         /* false where the file system has no locks */
 };
 
 /* Takes the folder over, an open descriptor of it. Returns 0 or an errno. */

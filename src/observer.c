@@ -8,6 +8,7 @@
 #include "cgroup.h"
 #include "family.h"
 #include "keep.h"
+#include "kills.h"
 #include "process.h"
 #include "recording.h"
 #include "system.h"
@@ -15,7 +16,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +23,13 @@
 #define SECOND_NS INT64_C(1000000000)
 #define LEAST_LOOK_NS (SECOND_NS / 100)
 #define YOUNG_NS SECOND_NS
-#define LAST_NS                                                                        \
-    (SECOND_NS / 10) /* from the end of the family to that of the observer */
+#define NEW_NS (10 * SECOND_NS)
 #define GROUP_NS (60 * SECOND_NS)
-#define GROUP_YOUNG_NS (10 * SECOND_NS)
 #define KEEP_NS (60 * SECOND_NS)
-/* So long after a process was killed for want of memory its end is seen, at most. */
-#define OOM_NS (5 * SECOND_NS)
+/* From the end of the family to that of the observer. */
+#define LAST_NS (SECOND_NS / 10)
+#define PSS_SHARE 100
 #define LARGE_BYTES (UINT64_C(32) << 20)
-#define GROUPS 64
 
 enum flags { WITH_PSS = 1, TEMPORARY = 2, UNLESS_OBSERVED = 4 };
 
@@ -39,8 +37,9 @@ static struct mp_family family;
 static struct mp_recording_settings settings;
 static int64_t keep_bytes;
 static int flags;
-static int64_t look_ns; /* between two looks at a process that stands still, */
-static int64_t fast_ns; /* and at one that moves */
+static int64_t look_ns;    /* between two looks at a process that stands still, */
+static int64_t fast_ns;    /* and at one that moves */
+static int64_t details_ns; /* between what is read besides RSS */
 
 /* The process that the observer was started for, in whose file the short-lived are
  * summed up; also after its end. */
@@ -48,20 +47,15 @@ static struct mp_member *recorder;
 static uint64_t short_lived;
 static uint64_t short_lived_peak;
 
+static uint64_t told; /* the sum of both counts, as its file has them */
+
 static bool stopping;
 static bool look_at_all;
 static int64_t alone_ns; /* since when nobody is left */
 static int64_t keep_ns;
 static int64_t counted_ns;
 
-/* The count of processes killed for want of memory, of each group. */
-static struct {
-    bool read;
-    uint64_t count;
-    uint64_t unexplained;
-    int64_t rise_ns;
-    int64_t counted_ns;
-} kills[GROUPS];
+static struct mp_kills kills[MP_CGROUP_MOST]; /* of each group */
 
 static bool
 moved(uint64_t from, uint64_t to)
@@ -106,6 +100,7 @@ summarize(const struct mp_member *member, int64_t now_ns,
         summary->oom_kills = kills[member->group].count;
     }
     if (member == recorder) {
+        told = short_lived + family.missed;
         summary->short_lived = short_lived;
         summary->short_lived_peak = short_lived_peak;
         summary->missed = family.missed;
@@ -113,15 +108,15 @@ summarize(const struct mp_member *member, int64_t now_ns,
     if (!member->ended) {
         return;
     }
-    int signal_number = member->status & 0x7f;
+    uint64_t signal_number = (uint64_t)member->status & 0x7f;
     if (!member->known) {
         summary->state = MP_RECORD_ENDED;
     } else if (signal_number == 0) {
         summary->state = MP_RECORD_EXITED;
-        summary->status = (uint64_t)(member->status >> 8 & 0xff);
+        summary->status = (uint64_t)member->status >> 8;
     } else {
         summary->state = MP_RECORD_DIED;
-        summary->status = (uint64_t)signal_number;
+        summary->status = signal_number;
     }
     if (member->out_of_memory) {
         summary->cause = MP_RECORD_CAUSE_OUT_OF_MEMORY;
@@ -155,35 +150,38 @@ static void
 count_kills(int group, int64_t now_ns)
 {
     uint64_t count = mp_cgroup_oom_kills(group);
-    if (count == UINT64_MAX) {
+    if (count != UINT64_MAX) {
+        mp_kills_note(&kills[group], count, now_ns);
+    }
+}
+
+/* Reads PSS and USS of a member, if it is time: that takes milliseconds for a large
+ * process, and a hundredth of a CPU at most for all of them. */
+static void
+read_pss(struct mp_member *member, int64_t now_ns)
+{
+    if ((flags & WITH_PSS) == 0 || now_ns < member->pss_ns) {
         return;
     }
-    if (kills[group].read && count > kills[group].count) {
-        if (now_ns - kills[group].rise_ns > OOM_NS) {
-            kills[group].unexplained = 0;
-        }
-        kills[group].unexplained += count - kills[group].count;
-        kills[group].rise_ns = now_ns;
-    }
-    kills[group].read = true;
-    kills[group].count = count;
-    kills[group].counted_ns = now_ns;
+    int64_t began_ns = mp_process_clock_ns();
+    mp_process_read_pss(&member->process, &member->details);
+    int64_t took_ns = mp_process_clock_ns() - began_ns;
+    member->pss_ns = now_ns + took_ns * PSS_SHARE * (int64_t)family.count;
 }
 
 static void
 read_details(struct mp_member *member, int64_t now_ns)
 {
     member->details_ns = now_ns;
-    mp_process_read_details(&member->process, (flags & WITH_PSS) != 0,
-                            &member->details);
+    mp_process_read_details(&member->process, &member->details);
+    read_pss(member, now_ns);
     if (member->details.peak != MP_PROCESS_UNKNOWN &&
         member->details.peak > member->peak) {
         member->peak = member->details.peak;
     }
     mp_recording_describe(&member->recording, &member->process, &member->details);
     /* At first it may be on its way to a group of its own. */
-    bool young = now_ns - member->started_ns < GROUP_YOUNG_NS;
-    if (young || now_ns - member->group_ns >= GROUP_NS) {
+    if (now_ns - member->started_ns < NEW_NS || now_ns - member->group_ns >= GROUP_NS) {
         member->group_ns = now_ns;
         member->group = mp_cgroup_of(member->process.pid);
         if (member->group >= 0 && !kills[member->group].read) {
@@ -205,9 +203,19 @@ make_file(struct mp_member *member, int64_t now_ns)
 
 /* Is an interval over? A look comes a little early or late. */
 static bool
-is_over(int64_t since_ns, int64_t now_ns)
+is_over(int64_t interval_ns, int64_t since_ns, int64_t now_ns)
 {
-    return now_ns - since_ns >= settings.interval_ns - fast_ns / 2;
+    return now_ns - since_ns >= interval_ns - fast_ns / 2;
+}
+
+/* Is it time for what is read besides RSS? That takes 40 times as long: where the
+ * interval is short, only of new processes so often. */
+static bool
+are_details_due(const struct mp_member *member, int64_t now_ns)
+{
+    bool is_new = now_ns - member->started_ns < NEW_NS;
+    int64_t interval_ns = is_new ? settings.interval_ns : details_ns;
+    return look_at_all || is_over(interval_ns, member->details_ns, now_ns);
 }
 
 /* Stores what the last look has read, and does what is done each interval. */
@@ -215,7 +223,7 @@ static void
 store(struct mp_member *member, int64_t now_ns)
 {
     struct mp_record_summary summary;
-    if (look_at_all || is_over(member->details_ns, now_ns)) {
+    if (are_details_due(member, now_ns)) {
         read_details(member, now_ns);
         mp_recording_check(&member->recording);
         member->recording.held = false; /* its holder may have gone */
@@ -234,7 +242,7 @@ store(struct mp_member *member, int64_t now_ns)
 
 /* Notes how a member has ended, as far as that is known by now. */
 static void
-note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
+note_end(struct mp_member *member, int64_t now_ns, int64_t status, bool known)
 {
     if (!member->ended) {
         member->ended = true;
@@ -243,7 +251,21 @@ note_end(struct mp_member *member, int64_t now_ns, int32_t status, bool known)
     if (known && !member->known) {
         member->known = true;
         member->status = status;
-        member->killed = (status & 0x7f) == SIGKILL;
+        member->killed = (status & 0x7f) == MP_PROCESS_KILLED;
+    }
+}
+
+/* Asks whether a member has ended, and how. */
+static void
+ask_end(struct mp_member *member, int64_t now_ns)
+{
+    int64_t status = 0;
+    bool known;
+    enum mp_process_state state = mp_process_end(&member->process, &status, &known);
+    member->gone = state == MP_PROCESS_GONE;
+    member->look_ns = next_on_grid(now_ns, look_ns);
+    if (state != MP_PROCESS_LIVES) {
+        note_end(member, now_ns, status, known);
     }
 }
 
@@ -252,13 +274,11 @@ static bool
 look(struct mp_member *member)
 {
     uint64_t pages, shared;
-    int32_t status = 0;
-    bool known;
     int64_t now_ns = mp_process_clock_ns();
     int error = mp_process_read(&member->process, &pages, &shared);
     if (error == ESRCH || error == ENODATA) {
-        if (mp_process_end(&member->process, &status, &known) != MP_PROCESS_LIVES) {
-            note_end(member, now_ns, status, known);
+        ask_end(member, now_ns);
+        if (member->ended) {
             return false;
         }
     }
@@ -271,7 +291,8 @@ look(struct mp_member *member)
         member->shared = shared;
         member->peak = bytes > member->peak ? bytes : member->peak;
         member->read_ns = now_ns;
-        wanted = look_at_all || is_over(member->store_ns, now_ns) ||
+        wanted = look_at_all ||
+                 is_over(settings.interval_ns, member->store_ns, now_ns) ||
                  moved(member->stored, pages);
         if (!wanted && !has_file(member)) {
             wanted = bytes >= LARGE_BYTES && member->recording.error == 0 &&
@@ -282,45 +303,36 @@ look(struct mp_member *member)
     return wanted;
 }
 
-/* Counts what was killed for want of memory since the last interval. */
-static void
-count_all_kills(int64_t now_ns)
+/* Could a rise of its group's count explain how this member ended? */
+static bool
+may_be_explained(const struct mp_member *member, int group)
 {
-    for (size_t i = 0; i < family.count; i++) {
-        int group = family.members[i]->group;
-        if (group >= 0 && kills[group].counted_ns < now_ns) {
-            count_kills(group, now_ns);
-        }
-    }
+    return member->ended && member->group == group &&
+           (member->killed || !member->known) &&
+           mp_kills_may_explain(&kills[group], member->ended_ns);
 }
 
-/* Tells who of those that were killed had taken too much memory: each rise of its
- * group's count explains one. Where more were killed, nobody knows which. */
+/* Tells who of those that were killed had taken too much memory. Those of whom it isn't
+ * known yet how they ended may be meant as well. */
 static void
-explain_kills(int64_t now_ns)
+explain_kills(int group, int64_t now_ns)
 {
-    uint64_t killed[GROUPS] = {0};
+    uint64_t killed = 0;
+    uint64_t unknown = 0;
+    count_kills(group, now_ns);
     for (size_t i = 0; i < family.count; i++) {
-        const struct mp_member *member = family.members[i];
-        if (member->ended && member->group >= 0 && (member->killed || !member->known)) {
-            if (killed[member->group]++ == 0) {
-                count_kills(member->group, now_ns);
-            }
+        if (may_be_explained(family.members[i], group)) {
+            killed += family.members[i]->killed;
+            unknown += !family.members[i]->killed;
         }
+    }
+    if (killed == 0 || !mp_kills_explain(&kills[group], killed, unknown)) {
+        return;
     }
     for (size_t i = 0; i < family.count; i++) {
         struct mp_member *member = family.members[i];
-        int group = member->group;
-        if (!member->killed || group < 0 || kills[group].unexplained == 0) {
-            continue;
-        }
-        int64_t apart_ns = member->ended_ns - kills[group].rise_ns;
-        if (killed[group] > kills[group].unexplained) {
-            kills[group].unexplained = 0;
-        } else if (apart_ns < OOM_NS && apart_ns > -OOM_NS) {
+        if (member->ended && member->killed && member->group == group) {
             member->out_of_memory = true;
-            kills[group].unexplained--;
-            killed[group]--;
         }
     }
 }
@@ -337,6 +349,10 @@ finish(struct mp_member *member, int64_t now_ns)
             member->peak > short_lived_peak ? member->peak : short_lived_peak;
     }
     mp_family_take_out(&family, member);
+    if (!member->gone) {
+        /* A zombie keeps its number for some time, and is no child that was missed. */
+        mp_processes_unwanted(member->process.pid);
+    }
     mp_process_close(&member->process);
     if (member != recorder) {
         mp_recording_end(&member->recording);
@@ -349,27 +365,25 @@ finish(struct mp_member *member, int64_t now_ns)
 static void
 finish_ended(int64_t now_ns)
 {
-    bool any = false;
     for (size_t i = 0; i < family.count; i++) {
         struct mp_member *member = family.members[i];
-        int32_t status = 0;
-        bool known;
-        if (member->ended && !member->known) {
-            member->gone =
-                mp_process_end(&member->process, &status, &known) == MP_PROCESS_GONE;
-            note_end(member, now_ns, status, known);
+        if (member->ended && !member->known && member->look_ns <= now_ns) {
+            ask_end(member, now_ns);
         }
-        any |= member->ended;
     }
-    if (!any) {
-        return;
+    for (size_t i = 0; i < family.count; i++) {
+        const struct mp_member *member = family.members[i];
+        if (member->ended && member->killed && member->group >= 0 &&
+            !member->out_of_memory) {
+            explain_kills(member->group, now_ns);
+        }
     }
-    explain_kills(now_ns);
     for (size_t i = family.count; i-- > 0;) {
         struct mp_member *member = family.members[i];
         if (member->ended && (member->known || member->gone)) {
             finish(member, now_ns);
-        } else if (member->ended_ns == now_ns && has_file(member)) {
+        } else if (member->ended && !member->told && has_file(member)) {
+            member->told = true;
             write_last(member, now_ns);
         }
     }
@@ -381,6 +395,8 @@ begin(struct mp_member *member)
 {
     member->group = MP_CGROUP_NONE;
     member->group_ns = -GROUP_NS;
+    member->details.pss = MP_PROCESS_UNKNOWN;
+    member->details.uss = MP_PROCESS_UNKNOWN;
     return mp_recording_begin(&member->recording, &settings, &member->process);
 }
 
@@ -394,9 +410,11 @@ pass(int64_t now_ns)
         (void)begin(family.members[i]); /* without memory it goes on unrecorded */
     }
     bool lives = false;
-    if (now_ns - counted_ns >= settings.interval_ns) {
+    if (is_over(settings.interval_ns, counted_ns, now_ns)) {
         counted_ns = now_ns;
-        count_all_kills(now_ns);
+        for (int group = 0; group < mp_cgroup_count(); group++) {
+            count_kills(group, now_ns);
+        }
     }
     /* First all that is to be read at this moment; what takes longer comes after it. */
     for (size_t i = 0; i < family.count; i++) {
@@ -411,6 +429,10 @@ pass(int64_t now_ns)
         }
     }
     finish_ended(now_ns);
+    /* After its end it has no samples with which that is written. */
+    if (recorder != NULL && recorder->ended && told != short_lived + family.missed) {
+        write_last(recorder, now_ns);
+    }
     if (lives) {
         alone_ns = INT64_MAX;
     } else if (alone_ns == INT64_MAX) {
@@ -522,12 +544,13 @@ answer(const char *line, int64_t now_ns)
     char text[MP_TALK_LINE];
     unsigned long number = 0;
     uint32_t pid = 0;
-    int status = 0;
+    int64_t status = 0;
     if (sscanf(line, "look %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
         look_at_all = false;
-    } else if (sscanf(line, "ended %" SCNu32 " %d %lu", &pid, &status, &number) == 3) {
+    } else if (sscanf(line, "ended %" SCNu32 " %" SCNd64 " %lu", &pid, &status,
+                      &number) == 3) {
         struct mp_member *member = mp_family_member(&family, pid);
         if (member != NULL) {
             note_end(member, now_ns, status, true);
@@ -623,9 +646,6 @@ observe(void)
         listen(most(next_ns, now_ns + fast_ns / 2));
         now_ns = mp_process_clock_ns();
     }
-    if (recorder != NULL && recorder->ended) {
-        write_last(recorder, now_ns);
-    }
 }
 
 int
@@ -642,6 +662,7 @@ main(int count, char **arguments)
     if (settings.interval_ns <= 0) {
         return refuse(EINVAL, arguments[1]);
     }
+    details_ns = most(settings.interval_ns, SECOND_NS);
     fast_ns = most(settings.interval_ns / 100, LEAST_LOOK_NS);
     look_ns = most(settings.interval_ns / 10, LEAST_LOOK_NS);
     int error = mp_folder_start(MP_TALK_FOLDER);

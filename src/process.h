@@ -56,7 +56,8 @@ struct mp_process {
     uint32_t pid;
     uint64_t start;
     uint32_t thread; /* the one that is asked for RSS, if not 0: the first has ended */
-    int handle;      /* descriptor + 1 */
+    uint32_t lender; /* the parent, as long as it may run in that one's memory */
+    intptr_t handle; /* descriptor + 1 */
     int statm;       /* descriptor + 1 */
 };
 
@@ -68,24 +69,27 @@ int mp_process_open(struct mp_process *process, const struct mp_process_identity
 void mp_process_close(struct mp_process *process);
 
 /* Reads RSS and the part of it that is shared, in pages. Returns 0, ESRCH once there is
- * no such process any more, ENODATA if it has no memory, as one that has ended, or an
- * errno. */
+ * no such process any more, ENODATA if it has no memory, as one that has ended, EAGAIN
+ * if it runs in its parent's, as between vfork and exec, or an errno. */
 int mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *shared);
 
 /* What is read less often; what isn't known is MP_PROCESS_UNKNOWN. */
 struct mp_process_details {
     uint64_t peak; /* the kernel's high-water mark of RSS, in bytes */
     uint64_t swap; /* bytes */
-    uint64_t pss;  /* bytes */
-    uint64_t uss;  /* bytes */
     uint64_t parent;
     uint64_t user; /* as which it acts */
+    uint64_t pss;  /* bytes */
+    uint64_t uss;  /* bytes */
 };
 
-/* Reads these, pss and uss only if asked for: that takes milliseconds for a large
- * process. */
-void mp_process_read_details(const struct mp_process *process, bool with_pss,
+/* Reads all but the last two. */
+void mp_process_read_details(const struct mp_process *process,
                              struct mp_process_details *details);
+
+/* Reads these, which takes milliseconds for a large process. */
+void mp_process_read_pss(const struct mp_process *process,
+                         struct mp_process_details *details);
 
 /* Reads the command line, each argument with a NUL at its end; of one that has none the
  * program's name. Returns its length, 0 if nothing can be read. */
@@ -100,9 +104,12 @@ enum mp_process_state {
     MP_PROCESS_GONE,
 };
 
-/* Has it ended? If it has, and the system tells how, *status is as from waitpid and
- * *known is set. */
-enum mp_process_state mp_process_end(struct mp_process *process, int32_t *status,
+/* What the low 7 bits of a status are after SIGKILL. */
+#define MP_PROCESS_KILLED 9
+
+/* Has it ended? If it has, and the system tells how, *status is as from waitpid, with
+ * as many bits as the exit status has, and *known is set. */
+enum mp_process_state mp_process_end(struct mp_process *process, int64_t *status,
                                      bool *known);
 
 /* What is the same for all processes here. */

@@ -182,27 +182,29 @@ take_file(struct mp_recording *recording, struct mp_record_head *head)
 {
     static struct mp_record_file scratch;
     struct mp_record_io io = io_of(recording);
-    bool empty = recording->file.slots == 0;
-    recording->made = empty;
-    int error = 0;
-    if (!empty) {
-        error = mp_record_file_continue(recording->record, &io, head,
-                                        recording->file.slots);
-        if (error == 0) {
-            note_other_command(recording, head);
-            return 0;
-        }
-        /* What was kept in memory is lost by that. */
-        (void)mp_record_file_begin(recording->record, &nowhere, head);
-        if (error == EBADMSG) {
-            error = mp_folder_clear(&recording->file);
-        }
-    }
-    if (error == 0) {
-        error = mp_record_file_begin(&scratch, &io, head);
-        if (error != 0 && empty) {
+    recording->made = recording->file.slots == 0;
+    if (recording->made) {
+        /* The samples that were kept in memory stay, unless there are more in a file
+         * that was lost. */
+        bool lost = recording->record->newest_slot != 0;
+        int error =
+            mp_record_file_begin(lost ? recording->record : &scratch, &io, head);
+        if (error != 0) {
             mp_folder_remove(&recording->file, recording->name);
         }
+        return error;
+    }
+    int error =
+        mp_record_file_continue(recording->record, &io, head, recording->file.slots);
+    if (error == 0) {
+        note_other_command(recording, head);
+    } else if (error == EBADMSG) {
+        error = mp_folder_clear(&recording->file);
+        if (error == 0) {
+            error = mp_record_file_begin(recording->record, &io, head);
+        }
+    } else {
+        (void)mp_record_file_begin(recording->record, &nowhere, head);
     }
     return error;
 }
@@ -228,7 +230,7 @@ mp_recording_open(struct mp_recording *recording,
         make_head(recording, settings, process, started_ns, now_ns, &head);
         recording->changed = false;
         error = take_file(recording, &head);
-        recording->brief = !mp_processes_may_keep(recording->file.descriptor - 1);
+        recording->brief = !mp_processes_may_keep((int)recording->file.descriptor - 1);
         if (error != 0 || recording->brief) {
             mp_folder_close(&recording->file);
         }
@@ -301,10 +303,15 @@ mp_recording_write(struct mp_recording *recording, int64_t now_ns,
     write_by(recording, now_ns, rewrite, summary);
 }
 
+/* Somebody may have cut it, and then it is as long as before after the next write. */
 void
 mp_recording_check(struct mp_recording *recording)
 {
-    if (recording->file.descriptor != 0 && !mp_folder_is_whole(&recording->file)) {
+    static struct mp_record_head head;
+    if (recording->file.descriptor != 0 &&
+        (!mp_folder_is_whole(&recording->file) ||
+         mp_folder_read(&recording->file, 0, &head) != 0 ||
+         mp_record_file_head_now(&head) == NULL)) {
         mp_folder_close(&recording->file);
     }
 }

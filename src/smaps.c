@@ -93,23 +93,31 @@ parse_head(const char *line, struct mp_mapping *mapping)
 static int
 parse_figure(const char *line, struct mp_mapping *mapping)
 {
+#define FIGURE(name, bytes)                                                            \
+    {                                                                                  \
+        name ":", sizeof name, bytes                                                   \
+    }
     const struct {
         const char *name;
+        size_t length;
         uint64_t *bytes;
     } figures[] = {
-        {"Rss:", &mapping->rss},
-        {"Pss:", &mapping->pss},
-        {"Private_Clean:", &mapping->uss},
-        {"Private_Dirty:", &mapping->uss},
-        {"Anonymous:", &mapping->anonymous},
-        {"LazyFree:", &mapping->lazy_free},
-        {"Swap:", &mapping->swap},
+        FIGURE("Rss", &mapping->rss),
+        FIGURE("Pss", &mapping->pss),
+        FIGURE("Private_Clean", &mapping->uss),
+        FIGURE("Private_Dirty", &mapping->uss),
+        FIGURE("Anonymous", &mapping->anonymous),
+        FIGURE("LazyFree", &mapping->lazy_free),
+        FIGURE("Swap", &mapping->swap),
     };
+#undef FIGURE
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-        if (!begins_with(line, figures[i].name)) {
+        /* Most lines are of no interest: their first letter says so. */
+        if (*line != *figures[i].name ||
+            strncmp(line, figures[i].name, figures[i].length) != 0) {
             continue;
         }
-        const char *at = line + strlen(figures[i].name);
+        const char *at = line + figures[i].length;
         while (*at == ' ') {
             at++;
         }
@@ -143,15 +151,14 @@ mp_smaps_add(struct mp_smaps *smaps, const char *line, size_t length)
     if (smaps->error != 0) {
         return;
     }
-    if (strlen(line) != length) {
-        smaps->error = EBADMSG;
-    } else if ((*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f')) {
+    if ((*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f')) {
         if (smaps->begun) {
             hand_out(smaps);
         }
         smaps->begun = true;
-        int error = parse_head(line, &smaps->mapping);
-        smaps->error = error != 0 ? error : smaps->error;
+        if (strlen(line) != length || parse_head(line, &smaps->mapping) != 0) {
+            smaps->error = EBADMSG;
+        }
     } else {
         smaps->error = smaps->begun ? parse_figure(line, &smaps->mapping) : EBADMSG;
     }

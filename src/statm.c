@@ -72,8 +72,7 @@ mp_statm_parse_shared(const char *text, size_t length, uint64_t *pages,
     uint64_t number, of_files;
     const char *at = skip_number(text, ' ');
     if (at == NULL || (at = read_number(at, &number)) == NULL ||
-        (at = read_number(at, &of_files)) == NULL ||
-        !skip_rest(at, 4, text + length)) {
+        (at = read_number(at, &of_files)) == NULL || !skip_rest(at, 4, text + length)) {
         return EBADMSG;
     }
     *pages = number;

@@ -17,9 +17,9 @@
  * running process has no memory, but a process whose main thread has ended says so. */
 int mp_statm_parse(const char *text, size_t length, uint64_t *pages);
 
-/* The same, and the third number: how many of these pages are of files or shared memory.
- * UINT64_MAX if that isn't known: gVisor prints 0 for the last five, and no program that
- * the fourth is of has no code. */
+/* The same, and the third number: how many of these pages are of files or shared
+ * memory. UINT64_MAX if that isn't known: gVisor prints 0 for the last five, and no
+ * program that the fourth is of has no code. */
 int mp_statm_parse_shared(const char *text, size_t length, uint64_t *pages,
                           uint64_t *shared);
 

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How often a call that was interrupted is made anew: nobody is to wait for ever. */
+#define MP_MOST_INTERRUPTIONS 256
+
 /* The lock. All zeros is an unlocked one on each system (tests/core/test_probe.c checks
  * it): memory that the kernel has wiped in a forked child holds locks that can be used.
  */

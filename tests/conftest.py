@@ -28,6 +28,18 @@ def pytest_sessionstart():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What tests no C of ours in its own process: Python alone, other programs, or C that is
+# built for these tests with the sanitizers anyway; and what lies about /proc.
+ELSEWHERE = {"c", "celery", "cli", "faults", "observer", "package"}
+ELSEWHERE_FILES = {"test_capi.py", "test_preloaded_allocators.py", "test_proc.py"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in ELSEWHERE or item.path.name in ELSEWHERE_FILES:
+            item.add_marker("no_sanitizer")
+
+
 @pytest.fixture(autouse=True)
 def fresh_ring():
     """Each test starts, and leaves, memprobe as it is after the import."""
@@ -106,7 +118,7 @@ def compile_c():
 
 @pytest.fixture(scope="session")
 def build_package(compile_c, tmp_path_factory):
-    """Copy the installed package to a folder, with its extension built in another way."""
+    """Copy the installed package to a folder, with its extension built otherwise."""
     if not SOURCE.is_dir():
         pytest.skip("no sources beside the tests")
     installed = Path(memprobe.__file__).parent

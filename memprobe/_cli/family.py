@@ -28,7 +28,7 @@ class Family:
         directory: "str | None" = None,
         pss: bool = False,
     ) -> None:
-        """The files go into *directory*; without one into a folder that close() removes."""
+        """The files go into *directory*, else into a folder that close() removes."""
         self.problem = ""
         self.folder = directory or ""
         self._stays = directory is not None

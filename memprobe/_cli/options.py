@@ -143,7 +143,7 @@ def _must_be_writable(option: str, path: str) -> None:
 
 
 def descriptors(options: Options) -> "set[int]":
-    """Return which of our descriptors the outputs are: of `--csv >(gzip > a.gz)` too."""
+    """Return our descriptors that are outputs: `--csv >(gzip > a.gz)` is one, too."""
     found = {2}
     for path in (options.csv, options.plot):
         folder, _, name = (path or "").rpartition("/")

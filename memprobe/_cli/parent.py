@@ -1,4 +1,4 @@
-"""The parent of the program that `memprobe run` runs.
+"""The parent of the program that `memprobe run` runs, on POSIX.
 
 The program is to find all that it would without a parent in between, and whoever
 started us is to see of us what the program does: its stops, its end, its signal.
@@ -15,7 +15,7 @@ from memprobe._memprobe import rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _ALL = signal.valid_signals()
 # Without sigwaitinfo() it isn't known who sent a signal. The terminal sends these, to
@@ -53,7 +53,7 @@ class Child:
                 os._exit(127)
         os.close(fail)
         self._guard = self._waker = 0
-        self._usage = None
+        self._usage: Any = None
         self._renew_guard()
         reason = os.read(failure, 16)
         os.close(failure)
@@ -205,8 +205,8 @@ class Child:
         except OSError:
             pass  # EPERM: the program has become another user
 
-    # A signal to the whole process group, as timeout(1) and os.killpg() send it, reaches
-    # the program without us. Nothing in it says so: that is what the guard is for, a
+    # A signal to the whole process group, as timeout(1) and os.killpg() send it, gets
+    # to the program without us. Nothing in it says so: that is what the guard is for, a
     # process in the group that blocks all signals and waits. If it was sent the signal
     # as well, all were. The kernel goes from a group's youngest to its oldest: to us
     # at last.
@@ -259,25 +259,26 @@ class Child:
 
 def end_as(status: int) -> "NoReturn":
     """End this process as the program ended: that is what the shell asks for."""
-    if os.WIFSIGNALED(status) and os.getpid() != 1:
+    number, code = how_it_ended(status)
+    if number is not None and os.getpid() != 1:
         import resource
 
         # The core is the program's. 1 is "none" also where a program takes them
         # (core(5)), which is started with 0.
         _, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (int(hard != 0), hard))
-        number = os.WTERMSIG(status)
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os._exit(shell_status(status))
+    os._exit(code)
 
 
-def shell_status(status: int) -> int:
+def how_it_ended(status: int) -> "tuple[int | None, int]":
+    """Return the signal that ended a program, if one did, and what the shell says."""
     if os.WIFSIGNALED(status):
-        return 128 + os.WTERMSIG(status)
-    return os.WEXITSTATUS(status)
+        return os.WTERMSIG(status), 128 + os.WTERMSIG(status)
+    return None, os.WEXITSTATUS(status)
 
 
 def _next_signal() -> "tuple[int, bool, int]":

@@ -67,7 +67,7 @@ def environment() -> "dict[bytes, bytes]":
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
     except OSError:
-        return dict(os.environb)
+        return dict(os.environb) if os.supports_bytes_environ else {}
     variables: dict[bytes, bytes] = {}
     for entry in entries:
         name, sign, value = entry.partition(b"=")

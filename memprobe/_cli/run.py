@@ -2,13 +2,16 @@
 
 # What is imported here delays the program; the rest is imported while it runs.
 import errno
-import os
 import sys
 import time
 
 from memprobe._cli import options as opt
-from memprobe._cli.parent import Child, end_as
 from memprobe._cli.program import command, environment
+
+if sys.platform == "win32":
+    from memprobe._cli.parent_windows import Child, end_as, how_it_ended
+else:
+    from memprobe._cli.parent import Child, end_as, how_it_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,9 +54,13 @@ def main(words: "list[str]") -> None:
     from memprobe._cli.family import Family
 
     family = Family(
-        [child.number], options.interval or 0.1, directory=options.record, pss=options.pss
+        [child.number],
+        options.interval or 0.1,
+        directory=options.record,
+        pss=options.pss,
     )
     # While there is time.
+    import memprobe._record_file  # noqa: F401
     from memprobe._cli import report
     from memprobe._cli.units import duration_text
 
@@ -91,10 +98,10 @@ def _peak(main: "Record | None", own: "int | None") -> "int | None":
 def _outcome(main: "Record | None", status: int) -> str:
     from memprobe._cli.table import death_text
 
-    if os.WIFSIGNALED(status):
-        outcome = (main and main.cause) or death_text(os.WTERMSIG(status))
+    number, code = how_it_ended(status)
+    if number is not None:
+        outcome = (main and main.cause) or death_text(number)
     else:
-        code = os.WEXITSTATUS(status)
         outcome = f"exited (status {code})" if code else "exited"
     return f"- outcome: {outcome}."
 

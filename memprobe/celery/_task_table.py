@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 # the process that had it before left it. Numbers are whole 64-bit words, stored and
 # read at once; a reader may see a run in the count that isn't in the growth yet.
 #
-# All zeros is an empty table. A slot takes 20 KB once it is used.
+# All zeros is an empty table. The heads of the slots lie together and say how many rows
+# are used: memory that was never touched is not read, for that would take it, 20 KB a
+# slot, and look like growth of whoever asks.
 SLOTS = 256
 ROWS = 128
 NAME_BYTES = 128
 # What doesn't fit into the rows is counted in the last one.
 OTHERS = "(others)"
 
-_PID, _START, _RSS, _PEAK, _RUNNING, _HEAD_WORDS = 0, 1, 2, 3, 4, 8
+_PID, _START, _RSS, _PEAK, _RUNNING, _USED, _HEAD_WORDS = 0, 1, 2, 3, 4, 5, 8
 _NAME_WORDS = NAME_BYTES // 8
 _RUNS, _GROWTH, _LARGEST, _KILLED = range(_NAME_WORDS, _NAME_WORDS + 4)
 _ROW_WORDS = _NAME_WORDS + 4
-_SLOT_WORDS = _HEAD_WORDS + ROWS * _ROW_WORDS
-TABLE_BYTES = SLOTS * _SLOT_WORDS * 8
+_SLOT_WORDS = ROWS * _ROW_WORDS
+TABLE_BYTES = SLOTS * (_HEAD_WORDS + _SLOT_WORDS) * 8
 
 
 class Figures:
@@ -50,8 +52,12 @@ class Table:
         self._words = memoryview(mmap.mmap(file, TABLE_BYTES)).cast("q")
 
     def slot(self, number: int) -> "Slot":
-        start = number * _SLOT_WORDS
-        return Slot(self._words[start : start + _SLOT_WORDS])
+        head = number * _HEAD_WORDS
+        rows = SLOTS * _HEAD_WORDS + number * _SLOT_WORDS
+        return Slot(
+            self._words[head : head + _HEAD_WORDS],
+            self._words[rows : rows + _SLOT_WORDS],
+        )
 
     def slots(self) -> "Iterator[Slot]":
         return map(self.slot, range(SLOTS))
@@ -67,7 +73,8 @@ class Table:
 class Slot:
     """The part of the table that one process writes."""
 
-    def __init__(self, words: "memoryview[int]") -> None:
+    def __init__(self, head: "memoryview[int]", words: "memoryview[int]") -> None:
+        self._head = head
         self._words = words
         self._rows: dict[bytes, int] = {}
         self._begun: list[int] = []
@@ -75,38 +82,38 @@ class Slot:
 
     @property
     def pid(self) -> int:
-        return self._words[_PID]
+        return self._head[_PID]
 
     @property
     def start(self) -> int:
         """RSS when the process took the slot."""
-        return self._words[_START]
+        return self._head[_START]
 
     @property
     def rss(self) -> int:
         """RSS as the process last said."""
-        return self._words[_RSS]
+        return self._head[_RSS]
 
     @property
     def peak(self) -> int:
         """The peak as the process last said."""
-        return self._words[_PEAK]
+        return self._head[_PEAK]
 
     @property
     def running(self) -> "str | None":
         """The task that was begun last, if it hasn't ended."""
-        row = self._words[_RUNNING]
+        row = self._head[_RUNNING]
         return self._name(row - 1).decode(errors="replace") if row else None
 
     def take(self, rss: int, peak: int) -> None:
         """Let this process have the slot, whose owner so far has ended."""
-        words = self._words
-        if words[_RUNNING]:
-            words[self._row(words[_RUNNING] - 1) + _KILLED] += 1
-        words[_PID] = words[_RUNNING] = 0
-        words[_START] = words[_RSS] = rss
-        words[_PEAK] = peak
-        words[_PID] = os.getpid()
+        head, words = self._head, self._words
+        if head[_RUNNING]:
+            words[self._row(head[_RUNNING] - 1) + _KILLED] += 1
+        head[_PID] = head[_RUNNING] = 0
+        head[_START] = head[_RSS] = rss
+        head[_PEAK] = peak
+        head[_PID] = os.getpid()
         # Reads all pages, which would look like growth of the first tasks otherwise.
         names = map(self._name, range(ROWS))
         self._rows = {name: row for row, name in enumerate(names) if name}
@@ -115,7 +122,7 @@ class Slot:
         """Note that a task begins."""
         with self._lock:
             self._begun.append(self._row_for(task))
-            self._words[_RUNNING] = self._begun[-1] + 1
+            self._head[_RUNNING] = self._begun[-1] + 1
 
     def end(self, task: str, growth: int, rss: int, peak: int) -> None:
         """Count a task that was begun and has ended."""
@@ -127,14 +134,15 @@ class Slot:
                 words[row + _LARGEST] = growth
             words[row + _GROWTH] += growth
             words[row + _RUNS] += 1
-            words[_RSS], words[_PEAK] = rss, peak
+            head = self._head
+            head[_RSS], head[_PEAK] = rss, peak
             self._begun.remove(number)
-            words[_RUNNING] = self._begun[-1] + 1 if self._begun else 0
+            head[_RUNNING] = self._begun[-1] + 1 if self._begun else 0
 
     def add_to(self, tasks: "dict[str, Figures]") -> None:
         """Add what the slot counted to the figures of each task."""
         words = self._words
-        for number in range(ROWS):
+        for number in range(self._head[_USED]):
             row = self._row(number)
             if words[row + _RUNS] == 0 and words[row + _KILLED] == 0:
                 continue
@@ -150,7 +158,7 @@ class Slot:
 
     @staticmethod
     def _row(number: int) -> int:
-        return _HEAD_WORDS + number * _ROW_WORDS
+        return number * _ROW_WORDS
 
     def _name(self, number: int) -> bytes:
         row = self._row(number)
@@ -169,4 +177,5 @@ class Slot:
             padded = memoryview(name.ljust(NAME_BYTES, b"\0")).cast("q")
             self._words[start : start + _NAME_WORDS] = padded
             self._rows[name] = row
+            self._head[_USED] = max(self._head[_USED], row + 1)
         return row

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MOST_GROUPS 64
 #define LIMIT_EVERY_NS INT64_C(60000000000)
 
 /* Version 1 says "no limit" by a number near 2**63. */
@@ -23,7 +22,7 @@ static struct {
     int64_t limit_ns;  /* when it was read */
     int64_t memory_ns; /* when the usage was read */
     struct mp_cgroup_memory memory;
-} groups[MOST_GROUPS];
+} groups[MP_CGROUP_MOST];
 static int count;
 
 /* Paths are bytes: a group's name may be any. */
@@ -208,7 +207,7 @@ mp_cgroup_of(uint32_t pid)
             return i;
         }
     }
-    char *folder = count == MOST_GROUPS ? NULL : strdup(path);
+    char *folder = count == MP_CGROUP_MOST ? NULL : strdup(path);
     if (folder == NULL) {
         return MP_CGROUP_NONE;
     }
@@ -218,6 +217,12 @@ mp_cgroup_of(uint32_t pid)
     groups[count].limit_ns = INT64_MIN / 2;
     groups[count].memory_ns = INT64_MIN / 2;
     return count++;
+}
+
+int
+mp_cgroup_count(void)
+{
+    return count;
 }
 
 /* The least limit of the group and of those above it, as far as they can be seen. */

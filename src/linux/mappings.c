@@ -4,6 +4,7 @@
 #include "breakdown.h"
 #include "lines.h"
 #include "smaps.h"
+#include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -165,12 +166,14 @@ mp_mappings_read(bool heaps, struct mp_mappings *mappings)
     }
     char piece[PIECE];
     ssize_t length;
+    int interruptions = 0;
     do {
         length = read(fd, piece, sizeof piece);
         if (length > 0) {
             mp_lines_add(&lines, piece, (size_t)length);
         }
-    } while (length > 0 || (length < 0 && errno == EINTR));
+    } while (length > 0 ||
+             (length < 0 && errno == EINTR && ++interruptions < MP_MOST_INTERRUPTIONS));
     int error = length < 0 ? errno : mp_smaps_end(&smaps);
     (void)close(fd);
     if (error == 0 && mappings->rss == 0) {

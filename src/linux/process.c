@@ -38,6 +38,9 @@ struct pidfd_info {
 #define PIDFD_GET_INFO _IOWR(0xFF, 11, struct pidfd_info)
 #define PIDFD_INFO_EXIT 8
 
+/* From <linux/kcmp.h>. */
+#define KCMP_VM 1
+
 /* Numbers of descriptors at the upper end of the table that nothing may keep. */
 #define FREE_DESCRIPTORS 8
 
@@ -471,7 +474,8 @@ mp_process_open(struct mp_process *process, const struct mp_process_identity *wh
     char path[32];
     char text[4096];
     int handle = -1;
-    *process = (struct mp_process){.pid = who->pid, .start = who->start};
+    *process = (struct mp_process){
+        .pid = who->pid, .start = who->start, .lender = who->parent};
     if (processes.own_numbers) {
         handle = (int)syscall(SYS_pidfd_open, who->pid, 0U);
         if (handle < 0 && errno == ESRCH) {
@@ -510,7 +514,7 @@ void
 mp_process_close(struct mp_process *process)
 {
     if (process->handle != 0) {
-        (void)close(process->handle - 1);
+        (void)close((int)process->handle - 1);
     }
     if (process->statm != 0) {
         (void)close(process->statm - 1);
@@ -585,6 +589,33 @@ read_of_other_threads(struct mp_process *process, uint64_t *pages, uint64_t *sha
     return found ? 0 : ENODATA;
 }
 
+/* Does it run in its parent's memory? Then its RSS isn't its own. Where the kernel may
+ * not tell us, both say the same: after a plain fork a child lacks the pages of files.
+ */
+static bool
+borrows(const struct mp_process *process, uint64_t pages, uint64_t shared)
+{
+#if defined(SYS_kcmp)
+    long compared = syscall(SYS_kcmp, process->pid, process->lender, KCMP_VM, 0L, 0L);
+    if (compared >= 0) {
+        return compared == 0;
+    }
+    if (errno == ESRCH) {
+        return false; /* the parent has ended, and so would have waited for an exec */
+    }
+#endif
+    uint64_t parents_pages, parents_shared;
+    char path[32];
+    (void)snprintf(path, sizeof path, "%u/statm", process->lender);
+    int file = open_proc(path, 0);
+    bool same = file >= 0 && read_statm(file, &parents_pages, &parents_shared) == 0 &&
+                parents_pages == pages && parents_shared == shared;
+    if (file >= 0) {
+        (void)close(file);
+    }
+    return same;
+}
+
 int
 mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *shared)
 {
@@ -608,6 +639,12 @@ mp_process_read(struct mp_process *process, uint64_t *pages, uint64_t *shared)
     if (error == ENODATA || (error == ESRCH && process->thread != 0)) {
         error = read_of_other_threads(process, pages, shared);
     }
+    if (error == 0 && process->lender != 0) {
+        if (borrows(process, *pages, *shared)) {
+            return EAGAIN;
+        }
+        process->lender = 0; /* once it has memory of its own it keeps that */
+    }
     return error;
 }
 
@@ -621,11 +658,44 @@ take_number(const char *line, const char *name, uint64_t unit, uint64_t *to)
     }
 }
 
-static void
-take_private(const char *text, struct mp_process_details *details)
+void
+mp_process_read_details(const struct mp_process *process,
+                        struct mp_process_details *details)
 {
+    char text[4096];
+    details->peak = MP_PROCESS_UNKNOWN;
+    details->swap = MP_PROCESS_UNKNOWN;
+    details->parent = MP_PROCESS_UNKNOWN;
+    details->user = MP_PROCESS_UNKNOWN;
+    if (read_of(process, "status", text, sizeof text) <= 0) {
+        return;
+    }
+    for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (*line == 'V') {
+            take_number(line, "VmHWM:", 1024, &details->peak);
+            take_number(line, "VmSwap:", 1024, &details->swap);
+        } else if (*line == 'P') {
+            take_number(line, "PPid:", 1, &details->parent);
+        } else if (strncmp(line, "Uid:\t", 5) == 0) {
+            /* The real one comes first, then the one as which it acts. */
+            take_number(line + 5 + strcspn(line + 5, "\t\n"), "\t", 1, &details->user);
+        }
+    }
+}
+
+void
+mp_process_read_pss(const struct mp_process *process,
+                    struct mp_process_details *details)
+{
+    char text[4096];
     uint64_t clean = MP_PROCESS_UNKNOWN;
     uint64_t dirty = MP_PROCESS_UNKNOWN;
+    details->pss = MP_PROCESS_UNKNOWN;
+    details->uss = MP_PROCESS_UNKNOWN;
+    if (read_of(process, "smaps_rollup", text, sizeof text) <= 0) {
+        return;
+    }
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         take_number(line, "Pss:", 1024, &details->pss);
@@ -634,39 +704,6 @@ take_private(const char *text, struct mp_process_details *details)
     }
     if (clean != MP_PROCESS_UNKNOWN && dirty != MP_PROCESS_UNKNOWN) {
         details->uss = clean + dirty;
-    }
-}
-
-void
-mp_process_read_details(const struct mp_process *process, bool with_pss,
-                        struct mp_process_details *details)
-{
-    char text[4096];
-    *details = (struct mp_process_details){
-        .peak = MP_PROCESS_UNKNOWN,
-        .swap = MP_PROCESS_UNKNOWN,
-        .pss = MP_PROCESS_UNKNOWN,
-        .uss = MP_PROCESS_UNKNOWN,
-        .parent = MP_PROCESS_UNKNOWN,
-        .user = MP_PROCESS_UNKNOWN,
-    };
-    if (read_of(process, "status", text, sizeof text) > 0) {
-        for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
-            line += *line == '\n';
-            if (*line == 'V') {
-                take_number(line, "VmHWM:", 1024, &details->peak);
-                take_number(line, "VmSwap:", 1024, &details->swap);
-            } else if (*line == 'P') {
-                take_number(line, "PPid:", 1, &details->parent);
-            } else if (strncmp(line, "Uid:\t", 5) == 0) {
-                /* The real one comes first, then the one as which it acts. */
-                take_number(line + 5 + strcspn(line + 5, "\t\n"), "\t", 1,
-                            &details->user);
-            }
-        }
-    }
-    if (with_pss && read_of(process, "smaps_rollup", text, sizeof text) > 0) {
-        take_private(text, details);
     }
 }
 
@@ -720,7 +757,7 @@ may_know_exit_code(uint32_t pid)
 }
 
 enum mp_process_state
-mp_process_end(struct mp_process *process, int32_t *status, bool *known)
+mp_process_end(struct mp_process *process, int64_t *status, bool *known)
 {
     struct pidfd_info info = {.mask = PIDFD_INFO_EXIT};
     struct stat_text stat;
@@ -731,7 +768,7 @@ mp_process_end(struct mp_process *process, int32_t *status, bool *known)
         return MP_PROCESS_LIVES;
     }
     if (process->handle != 0 &&
-        ioctl(process->handle - 1, PIDFD_GET_INFO, &info) == 0 &&
+        ioctl((int)process->handle - 1, PIDFD_GET_INFO, &info) == 0 &&
         (info.mask & PIDFD_INFO_EXIT) != 0) {
         *status = info.exit_code;
         *known = true;

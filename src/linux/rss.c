@@ -49,8 +49,6 @@ static const char thread_status[] = PROC "thread-self/status";
 /* Seven numbers of at most 20 digits need 147 bytes; what is longer isn't a statm. */
 #define STATM_SIZE 256
 
-#define MOST_INTERRUPTIONS 256 /* of one reading */
-
 /* How much of status is read at once; the line of the peak is among its first 500. */
 #ifndef MP_STATUS_PIECE
 #    define MP_STATUS_PIECE 1024
@@ -257,13 +255,13 @@ look(struct mp_rss_reader *reader, uint64_t *confirmed)
     return true;
 }
 
-/* After a pread that has failed: makes it anew if it was interrupted, which is no reason
- * to go on for ever. Returns as pread does. */
+/* After a pread that has failed: makes it anew if it was interrupted, which is no
+ * reason to go on for ever. Returns as pread does. */
 static MP_COLD ssize_t
 read_again(int fd, void *text, size_t size, off_t at)
 {
     ssize_t length = -1;
-    for (int i = 0; length < 0 && errno == EINTR && i < MOST_INTERRUPTIONS; i++) {
+    for (int i = 0; length < 0 && errno == EINTR && i < MP_MOST_INTERRUPTIONS; i++) {
         length = pread(fd, text, size, at);
     }
     return length;

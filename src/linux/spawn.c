@@ -1,7 +1,8 @@
 #ifndef _GNU_SOURCE
 #    define _GNU_SOURCE
 #endif
-#include "spawn.h"
+#include "posix/spawn.h"
+#include "system.h"
 #include "talk.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -121,7 +123,9 @@ mp_spawn(const struct mp_spawn *what)
     }
     pid_t child = clone(fork_again, stack + sizeof stack, CLONE_VM | CLONE_VFORK, &job);
     error = child < 0 ? errno : 0;
-    while (child >= 0 && waitpid(child, NULL, __WALL) < 0 && errno == EINTR) {
+    bool waited = child < 0;
+    for (int i = 0; !waited && i < MP_MOST_INTERRUPTIONS; i++) {
+        waited = waitpid(child, NULL, __WALL) >= 0 || errno != EINTR;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error != 0 ? error : job.error;

@@ -2,6 +2,7 @@
 #    define _GNU_SOURCE
 #endif
 #include "contact.h"
+#include "line.h"
 #include "spawn.h"
 #include "system.h"
 
@@ -62,13 +63,19 @@ move_above_standard(int *file)
     return error;
 }
 
+static int
+socket_of(const struct mp_contact *contact)
+{
+    return (int)contact->file - 1;
+}
+
 /* Is the number still that of our end? It may have been closed and be somebody else's.
  */
 static bool
 is_same_file(const struct mp_contact *contact)
 {
     struct stat now;
-    return contact->file != 0 && fstat(contact->file - 1, &now) == 0 &&
+    return contact->file != 0 && fstat(socket_of(contact), &now) == 0 &&
            (uint64_t)now.st_dev == contact->device &&
            (uint64_t)now.st_ino == contact->inode;
 }
@@ -79,41 +86,19 @@ is_own_contact(const struct mp_contact *contact)
     return contact->process == mp_process_id() && is_same_file(contact);
 }
 
-/* Receives a message, a line without its end. Returns its length, 0 if there was none
- * until then, or -1 if there will be none. */
+/* Waits for a line until that time. Returns its length, 0 if there was none until then,
+ * or -1 if there will be none. */
 static int
 hear(const struct mp_contact *contact, int64_t until_ns, char line[MP_TALK_LINE])
 {
-    for (;;) {
-        ssize_t length = recv(contact->file - 1, line, MP_TALK_LINE - 1, MSG_DONTWAIT);
-        if (length > 0) {
-            line[length] = '\0';
-            line[strcspn(line, "\n")] = '\0';
-            return (int)length;
-        }
-        if (length == 0 ||
-            (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
-            return -1;
-        }
-        int64_t rest_ns = until_ns - mp_clock_ns();
-        if (rest_ns <= 0) {
-            return 0;
-        }
-        struct pollfd end = {.fd = contact->file - 1, .events = POLLIN};
+    int length;
+    int64_t rest_ns;
+    while ((length = mp_line_receive(socket_of(contact), line)) == 0 &&
+           (rest_ns = until_ns - mp_clock_ns()) > 0) {
+        struct pollfd end = {.fd = socket_of(contact), .events = POLLIN};
         (void)poll(&end, 1, (int)((rest_ns + 999999) / 1000000));
     }
-}
-
-/* Takes "ERRNO WHAT" apart. Returns the errno. */
-static int
-take_error(const char *text, char what[MP_TALK_LINE])
-{
-    int error = EIO;
-    int length = 0;
-    if (sscanf(text, "%d %n", &error, &length) == 1) {
-        (void)snprintf(what, MP_TALK_LINE, "%s", text + length);
-    }
-    return error;
+    return length;
 }
 
 int
@@ -152,19 +137,8 @@ mp_contact_start(struct mp_contact *contact, const struct mp_contact_start *star
         .inode = (uint64_t)found.st_ino,
         .process = mp_process_id(),
     };
-    char line[MP_TALK_LINE];
-    int length = hear(contact, mp_clock_ns() + FIRST_WORD_NS, line);
-    if (length == 0) {
-        error = ETIMEDOUT;
-    } else if (length < 0) {
-        error = EPIPE; /* it has ended without a word */
-    } else if (strncmp(line, "error ", 6) == 0) {
-        error = take_error(line + 6, what);
-    } else if (strcmp(line, "observed") == 0) {
-        error = MP_OBSERVED;
-    } else if (strcmp(line, "ready") != 0) {
-        error = EPROTO;
-    }
+    error =
+        mp_contact_first_word(hear(contact, mp_clock_ns() + FIRST_WORD_NS, what), what);
     if (error != 0) {
         mp_contact_end(contact); /* it ends when it notices that */
     }
@@ -187,23 +161,17 @@ mp_contact_ask(struct mp_contact *contact, const char *request, int64_t wait_ns,
         return EMSGSIZE;
     }
     ssize_t sent =
-        send(contact->file - 1, line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        send(socket_of(contact), line, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0) {
         /* Full: it hasn't read for a long time. */
         return errno == EAGAIN || errno == EWOULDBLOCK ? ETIMEDOUT : EPIPE;
     }
     contact->unanswered = true;
+    int error = 0;
     while ((length = hear(contact, until_ns, line)) > 0) {
-        unsigned answered;
-        int at = 0;
-        /* Answers to requests that weren't waited for come before. */
-        if (sscanf(line, "done %u", &answered) == 1 && answered == number) {
+        if (mp_contact_is_answer(line, number, &error, what)) {
             contact->unanswered = false;
-            return 0;
-        }
-        if (sscanf(line, "error %u %n", &answered, &at) == 1 && answered == number) {
-            contact->unanswered = false;
-            return take_error(line + at, what);
+            return error;
         }
     }
     return length == 0 ? ETIMEDOUT : EPIPE;
@@ -213,7 +181,7 @@ void
 mp_contact_end(struct mp_contact *contact)
 {
     if (is_own_contact(contact)) {
-        (void)close(contact->file - 1);
+        (void)close(socket_of(contact));
     }
     *contact = (struct mp_contact){0};
 }
@@ -222,7 +190,7 @@ void
 mp_contact_end_in_child(struct mp_contact *contact)
 {
     if (is_same_file(contact)) {
-        (void)close(contact->file - 1);
+        (void)close(socket_of(contact));
     }
     *contact = (struct mp_contact){0};
 }
@@ -232,7 +200,7 @@ mp_contact_lives(const struct mp_contact *contact)
 {
     char byte;
     return is_own_contact(contact) &&
-           recv(contact->file - 1, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+           recv(socket_of(contact), &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
 }
 
 int

@@ -22,6 +22,12 @@
 
 static int folder = -1;
 
+static int
+descriptor_of(const struct mp_folder_file *file)
+{
+    return (int)file->descriptor - 1;
+}
+
 int
 mp_folder_start(int descriptor)
 {
@@ -104,7 +110,7 @@ void
 mp_folder_close(struct mp_folder_file *file)
 {
     if (file->descriptor != 0) {
-        (void)close(file->descriptor - 1);
+        (void)close(descriptor_of(file));
     }
     *file = (struct mp_folder_file){0};
 }
@@ -112,7 +118,7 @@ mp_folder_close(struct mp_folder_file *file)
 int
 mp_folder_clear(struct mp_folder_file *file)
 {
-    if (ftruncate(file->descriptor - 1, 0) != 0) {
+    if (ftruncate(descriptor_of(file), 0) != 0) {
         return errno;
     }
     file->slots = 0;
@@ -125,7 +131,7 @@ mp_folder_remove(const struct mp_folder_file *file, const char *name)
     struct stat opened;
     struct stat named;
     if (file != NULL &&
-        (fstat(file->descriptor - 1, &opened) != 0 ||
+        (fstat(descriptor_of(file), &opened) != 0 ||
          fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
          opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)) {
         return;
@@ -137,7 +143,7 @@ bool
 mp_folder_is_whole(const struct mp_folder_file *file)
 {
     struct stat found;
-    return fstat(file->descriptor - 1, &found) == 0 && found.st_nlink > 0 &&
+    return fstat(descriptor_of(file), &found) == 0 && found.st_nlink > 0 &&
            found.st_size >= (off_t)file->slots * MP_RECORD_BLOCK_BYTES;
 }
 
@@ -159,7 +165,7 @@ mp_folder_read(void *context, uint32_t slot, void *block)
 {
     const struct mp_folder_file *file = context;
     for (size_t done = 0; done < MP_RECORD_BLOCK_BYTES;) {
-        ssize_t more = pread(file->descriptor - 1, (char *)block + done,
+        ssize_t more = pread(descriptor_of(file), (char *)block + done,
                              MP_RECORD_BLOCK_BYTES - done,
                              (off_t)slot * MP_RECORD_BLOCK_BYTES + (off_t)done);
         if (more == 0) {
@@ -192,11 +198,11 @@ int
 mp_folder_write(void *context, uint32_t slot, const void *block)
 {
     struct mp_folder_file *file = context;
-    if (slot >= file->slots && !has_room(file->descriptor - 1)) {
+    if (slot >= file->slots && !has_room(descriptor_of(file))) {
         return ENOSPC;
     }
     for (size_t done = 0; done < MP_RECORD_BLOCK_BYTES;) {
-        ssize_t more = pwrite(file->descriptor - 1, (const char *)block + done,
+        ssize_t more = pwrite(descriptor_of(file), (const char *)block + done,
                               MP_RECORD_BLOCK_BYTES - done,
                               (off_t)slot * MP_RECORD_BLOCK_BYTES + (off_t)done);
         if (more == 0) {

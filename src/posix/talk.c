@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "talk.h"
+#include "line.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static bool ended;
@@ -21,11 +21,6 @@ static bool ended;
 static void
 close_from(int first)
 {
-#if defined(SYS_close_range)
-    if (syscall(SYS_close_range, (unsigned)first, ~0U, 0U) == 0) {
-        return;
-    }
-#endif
     /* Not all numbers up to the limit: that may be a thousand million. */
     DIR *open_files = opendir("/dev/fd");
     const struct dirent *name;
@@ -76,24 +71,12 @@ mp_talk_wait(int64_t ns)
 int
 mp_talk_receive(char line[MP_TALK_LINE])
 {
-    if (ended) {
-        return -1;
-    }
-    ssize_t length;
-    do {
-        length = recv(MP_TALK_SOCKET, line, MP_TALK_LINE - 1, MSG_DONTWAIT);
-    } while (length < 0 && errno == EINTR);
-    if (length < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        return 0;
-    }
-    if (length <= 0) {
+    int length = ended ? -1 : mp_line_receive(MP_TALK_SOCKET, line);
+    if (length < 0 && !ended) {
         ended = true;
         (void)close(MP_TALK_SOCKET);
-        return -1;
     }
-    line[length] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    return (int)length;
+    return length;
 }
 
 int

@@ -278,7 +278,8 @@ def main():
     cause = globals()[name]
     try:
         for _ in range(3):
-            cause(MB)  # what is imported and allocated once
+            # What is imported and allocated once.
+            cause(size if cause is nothing else MB)
     except ImportError as error:
         print(error)
         sys.exit(3)

@@ -101,6 +101,7 @@ def test_a_low_sample_is_found_wherever_it_is(capacity):
     del kept
     memprobe.sample_mem()
     kept = bytearray(b"x") * (50 * MIB)
+    assert kept[0] == ord("x")
     for taken in range(1, 2 * capacity):
         memprobe.sample_mem()
         if taken in (1, capacity - 2, capacity - 1, capacity):

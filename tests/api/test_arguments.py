@@ -4,6 +4,8 @@ import pytest
 
 import memprobe
 
+pytestmark = pytest.mark.calls_c
+
 NOT_INTS = ["ten", 1.5, None, [3]]
 
 

@@ -123,7 +123,7 @@ def test_trim_gives_back_what_was_foretold(grow, cause):
 @linux
 def test_freed_memory_is_trimmed_once(run_python):
     run_python(f"""
-import sys
+import os, sys
 sys.path.insert(0, {str(HERE)!r})
 import memprobe
 from growth_causes import freed_and_untrimmed
@@ -136,6 +136,7 @@ if memprobe.breakdown().allocator == "glibc":
     least, most = memprobe.breakdown().trimmable
     assert least < 2**20 and most < 2**20
     assert memprobe.trim() < 2**20
+os._exit(0)  # the block that kept the rest is no leak of ours
 """)
 
 
@@ -236,6 +237,7 @@ except OSError as error:
     assert error.errno and error.filename == "/proc/thread-self/smaps"
 else:
     raise AssertionError
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 """)
 
 
@@ -525,7 +527,7 @@ def is_near(size, expected):
 """
 
 
-@glibc
+@linux
 @pymalloc
 def test_counting_is_right_about_what_was_there_before(run_python):
     run_python(
@@ -581,7 +583,7 @@ assert growth.rss > 48 * MB
     )
 
 
-@glibc
+@linux
 @pymalloc
 @pytest.mark.parametrize(
     ("first", "between", "last", "known"),
@@ -621,7 +623,7 @@ def other_tool(compile_c, tmp_path_factory):
     )
 
 
-@glibc
+@linux
 @pymalloc
 def test_counting_is_unknown_beside_another_tools_hook(run_python, other_tool):
     run_python(
@@ -664,7 +666,7 @@ def test_counting_is_unknown_without_a_gil(run_python):
     run_python(KEPT + "before = look(); more = kept(); assert large(before) is None")
 
 
-@glibc
+@linux
 @pymalloc
 def test_a_forked_child_goes_on_counting(run_python):
     run_python(
@@ -683,7 +685,7 @@ assert is_near(large(before), 50)
     )
 
 
-@glibc
+@linux
 @pymalloc
 def test_another_process_is_another_count(run_python):
     run_python(
@@ -698,7 +700,7 @@ assert look().since(other).python_large is None
     )
 
 
-@glibc
+@linux
 @pymalloc
 def test_counting_in_threads_and_interpreters(run_python):
     """All of them are counted, and each can ask."""
@@ -739,7 +741,9 @@ assert is_near(large(before), 80), large(before)
 
 @linux
 @pytest.mark.parametrize("thread", [False, True])
-def test_counting_until_the_end_of_the_interpreter(run_python, thread):
+def test_counting_until_the_end_of_the_interpreter(run_python, sanitized, thread):
+    if sanitized and thread:
+        pytest.skip("what a thread still uses looks like a leak")
     out = run_python(
         KEPT
         + f"""

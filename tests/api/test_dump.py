@@ -11,6 +11,8 @@ import pytest
 
 import memprobe
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 
 def dump(*args, **kwargs):
     out = io.StringIO()

@@ -222,9 +222,12 @@ CALLS = {
         ("_memprobe._left_session()", None),
     ],
     "_start_observer": [
-        ("_memprobe._start_observer(b'/missing', -1, (1, 2), 1, -1, 0)", OSError),
-        ("_memprobe._start_observer(b'/missing', -1, (1, 'x'), 1, -1, 0)", TypeError),
-        ("_memprobe._start_observer(b'/missing', -1, (1,), 0, -1, 0)", ValueError),
+        ("_memprobe._start_observer(b'/missing', -1, b'', (1, 2), 1, -1, 0)", OSError),
+        (
+            "_memprobe._start_observer(b'/missing', -1, b'', (1, 'x'), 1, -1, 0)",
+            TypeError,
+        ),
+        ("_memprobe._start_observer(b'/missing', -1, b'', (1,), 0, -1, 0)", ValueError),
     ],
     "_ask_observer": [
         ("_memprobe._ask_observer(5, b'look', 1)", ValueError),
@@ -296,6 +299,8 @@ import memprobe
 from memprobe import *
 from memprobe import _memprobe, _process
 from memprobe._memprobe import _forget, _spread, _totals
+
+pytestmark = pytest.mark.calls_c
 
 class Broken:
     def __index__(self):

@@ -11,6 +11,8 @@ USER = """
 import io, os, sys, threading, time
 import memprobe
 
+pytestmark = pytest.mark.threads
+
 class User:
     def __init__(self, name):
         self.name = name

@@ -4,9 +4,12 @@ import sysconfig
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL"
-)
+pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.skipif(
+        not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL"
+    ),
+]
 
 # Eight threads, let go at once: what is done once per process is then done in a race.
 PRELUDE = """

@@ -17,6 +17,8 @@ PRELUDE = '''
 import sys
 import memprobe
 
+pytestmark = pytest.mark.threads
+
 try:
     import _interpreters as interpreters
 

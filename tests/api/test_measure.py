@@ -12,6 +12,8 @@ import pytest
 import memprobe
 from memprobe import measure
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 MIB = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux's /proc")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")

@@ -8,6 +8,8 @@ import pytest
 
 import memprobe
 
+pytestmark = pytest.mark.threads
+
 needs_timer = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="there is no setitimer"
 )

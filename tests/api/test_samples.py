@@ -1,7 +1,10 @@
 """The stored samples: snapshot(), stats(), clear(), configure()."""
 
+import collections
+import copy
 import itertools
 import mmap
+import pickle
 import statistics
 import threading
 import time
@@ -9,6 +12,8 @@ import time
 import pytest
 
 import memprobe
+
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
 
 
 def take(count):
@@ -98,6 +103,26 @@ def test_stats_include_overwritten_samples():
 
 def test_stats_without_samples_have_none_where_a_sample_is_needed():
     assert memprobe.stats() == (0, 0, 0, None, None, None, None, None, None)
+
+
+def test_stats_are_a_named_tuple():
+    names = "count stored overwritten first last min max mean seconds"
+    made = collections.namedtuple("Stats", names)(*range(9))
+    stats = memprobe.Stats(*range(9))
+    assert stats == made == memprobe.Stats(**made._asdict())
+    assert (stats._fields, stats.__match_args__) == (made._fields, made.__match_args__)
+    assert [getattr(stats, name) for name in stats._fields] == list(range(9))
+    assert (repr(stats), stats.as_dict()) == (repr(made), made._asdict())
+    assert stats._replace(count=9) == (9, *made[1:])
+    for same in (copy.copy(stats), pickle.loads(pickle.dumps(stats))):
+        assert same == stats
+        assert type(same) is memprobe.Stats
+    with pytest.raises(TypeError):
+        memprobe.Stats(1)
+    with pytest.raises(TypeError):
+        stats._replace(size=1)
+    with pytest.raises(AttributeError):
+        stats.count = 1
 
 
 def test_clear_forgets_samples_and_the_count_of_overwritten_ones():

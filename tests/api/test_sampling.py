@@ -14,6 +14,8 @@ import pytest
 
 import memprobe
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 MIB = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
@@ -52,7 +54,7 @@ def test_deadlines_do_not_drift():
     with memprobe.sampling(interval):
         wait_for(lambda: memprobe.stats().count >= 100)
     times = [ns / 1e9 for ns, _ in memprobe.snapshot().tolist()]
-    # As hands of a clock that goes round once an interval: drifting ones point anywhere.
+    # Hands of a clock that goes round once an interval: drifting ones point anywhere.
     hands = [cmath.exp(2j * cmath.pi * t / interval) for t in times[1:]]
     assert abs(sum(hands)) > len(hands) / 2
 
@@ -167,6 +169,7 @@ def test_thread_holds_none_of_the_programs_files():
     os.close(read)
 
 
+@pytest.mark.no_tsan
 @linux
 def test_closing_every_descriptor_does_not_stop_the_sampler(run_python):
     run_python("""
@@ -203,6 +206,7 @@ def test_signals_are_never_delivered_to_the_sampler():
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.no_tsan
 @needs_fork
 def test_os_fork_does_not_warn_and_the_parents_sampler_goes_on(run_python):
     """-W error makes the DeprecationWarning of Python 3.12 an error."""

@@ -9,6 +9,8 @@ import io, re, sys, threading
 import memprobe
 from memprobe._memprobe import _spread
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 sys.setswitchinterval(1e-6)
 
 def ever_stored():

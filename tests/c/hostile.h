@@ -93,7 +93,8 @@ hostile_check_fork(void)
 __attribute__((constructor)) static void
 hostile_start(void)
 {
-    hostile_check(pthread_atfork(hostile_check_fork, NULL, NULL) == 0, "no atfork", NULL);
+    hostile_check(pthread_atfork(hostile_check_fork, NULL, NULL) == 0, "no atfork",
+                  NULL);
 }
 
 __attribute__((destructor)) static void

@@ -173,7 +173,8 @@ start_and_stop_often(void *argument)
         CHECK(error == 0 || (error == MP_SAMPLING && running_ns > 0));
         const char *source;
         error = mp_probe_stop_sampling(&source);
-        CHECK(error == 0 || error == MP_NO_ANSWER); /* there are not enough processors */
+        CHECK(error == 0 ||
+              error == MP_NO_ANSWER); /* there are not enough processors */
     }
     return NULL;
 }

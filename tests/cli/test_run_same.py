@@ -28,7 +28,7 @@ FLAGS = [
     ["-I"],
     ["-Es"],
     ["-u", "-B"],
-    ["-OO", "-X", "importtime=", "-Wignore"][:1],
+    ["-OO"],
     ["-X", "utf8=0"],
     ["-d", "-q"],
     ["-X", "faulthandler", "--check-hash-based-pycs", "never"],
@@ -75,8 +75,8 @@ for number in sorted(map(int, os.listdir("/proc/self/fd"))):
         pass  # what the folder was listed by
 status = open("/proc/self/status").read()
 for line in status.splitlines():
-    if line.startswith(("Sig", "Shd", "Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "Cap",
-                        "Seccomp", "Threads", "Cpus_allowed:", "CoreDumping")):
+    if line.startswith(("Sig", "Shd", "Umask", "Uid", "Gid", "Groups", "NoNewPrivs",
+                        "Cap", "Seccomp", "Threads", "Cpus_allowed:", "CoreDumping")):
         if not line.startswith("SigQ"):
             print(line)
 show("handlers", [str(signal.getsignal(s)) for s in sorted(signal.valid_signals())])
@@ -163,7 +163,8 @@ PROGRAMS = {
     "fork": "import os\nif os.fork(): print(os.wait()[1])\nelse: print('child')",
     "fork exits": "import os\nif os.fork() == 0: os._exit(3)\nprint(os.wait()[1])",
     "all children": "import os\ntry:\n    os.wait()\nexcept OSError as e: print(e)",
-    "subprocess": "import subprocess as s; print(s.run(['echo', '1'], capture_output=1))",
+    "subprocess": "import subprocess as s\n"
+    "print(s.run(['echo', '1'], capture_output=True))",
     "shell": "import os; print(os.system('echo $0; exit 3'))",
     "popen": "import os\nwith os.popen('cat; echo x') as f: print(f.read())",
     "multiprocessing": "import multiprocessing as m\ndef f(x): return x * x\n"
@@ -175,9 +176,11 @@ PROGRAMS = {
     "executor": "import concurrent.futures as c\n"
     "print(list(c.ThreadPoolExecutor().map(abs, [-1, -2])))",
     "asyncio": "import asyncio\nasync def f():\n"
-    "    p = await asyncio.create_subprocess_exec('echo', 'hi'); print(await p.wait())\n"
+    "    p = await asyncio.create_subprocess_exec('echo', 'hi')\n"
+    "    print(await p.wait())\n"
     "asyncio.run(f())",
-    "exec": "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'print(1)'])",
+    "exec": "import os, sys\n"
+    "os.execv(sys.executable, [sys.executable, '-c', 'print(1)'])",
     "exec of a shell": "import os; os.execvp('sh', ['sh', '-c', 'echo $0; exit 5'])",
     "orig_argv": "import os, sys, subprocess\nif os.environ.get('AGAIN'): sys.exit(4)\n"
     "sys.exit(subprocess.call(sys.orig_argv, env={**os.environ, 'AGAIN': '1'}))",
@@ -189,7 +192,8 @@ PROGRAMS = {
     "os.kill(os.getpid(), 2)",
     "SIGHUP": "import os; os.kill(os.getpid(), 1)",
     "SIGUSR1": "import os, signal; os.kill(os.getpid(), signal.SIGUSR1)",
-    "SIGPIPE": "import os, signal as s\ns.signal(13, s.SIG_DFL)\nos.kill(os.getpid(), 13)",
+    "SIGPIPE": "import os, signal as s\ns.signal(13, s.SIG_DFL)\n"
+    "os.kill(os.getpid(), 13)",
     "SIGSEGV": "import os, resource as r\nr.setrlimit(r.RLIMIT_CORE, (0, 0))\n"
     "os.kill(os.getpid(), 11)",
     "abort": "import os, resource as r\nr.setrlimit(r.RLIMIT_CORE, (0, 0))\nos.abort()",
@@ -212,23 +216,25 @@ PROGRAMS = {
     "no memory": "import resource as r\nr.setrlimit(r.RLIMIT_AS, (1 << 28, 1 << 28))\n"
     "x = bytearray(1 << 30)",
     "broken pipe": "import os\nr, w = os.pipe(); os.close(r); os.write(w, b'x')",
-    "unreadable": "import os; os.chmod('program.py', 0); print(open('program.py').mode)",
-    "removed": "import os; os.remove('program.py'); 1 / 0",
-    "coverage of ctypes": "import ctypes; print(ctypes.CDLL(None).getpid() > 0)",
-    "sqlite": "import sqlite3; print(sqlite3.connect(':memory:').execute('select 1'))"[
-        :-1
-    ]
-    + ".fetchall())",
+    "unreadable": "import os\nos.chmod('program.py', 0)\n"
+    "print(open('program.py').mode)",
+    "moved": "import os\nos.rename('program.py', 'moved')\n"
+    "os.rename('moved', 'program.py')\n1 / 0",
+    "ctypes": "import ctypes; print(ctypes.CDLL(None).getpid() > 0)",
+    "sqlite": "import sqlite3\nwith sqlite3.connect(':memory:') as connection:\n"
+    "    print(connection.execute('select 1').fetchall())",
     "unicode": "print('\\u20ac')",
     "surrogates": "print(ascii(__import__('sys').argv))",
     "uses memprobe": "import memprobe\nmemprobe.start_sampling()\n"
-    "memprobe.stop_sampling()\nprint(memprobe.rss() > 0, memprobe.stats().count > 0)",
+    "memprobe.stop_sampling()\nmemprobe.clear()\nmemprobe.sample_mem()\n"
+    "print(memprobe.rss() > 0, memprobe.stats().count)",
     "version": "import sys, platform; print(sys.version, platform.platform())",
     "code": "import code; code.interact('hello')",
     "pdb": "import pdb; pdb.set_trace()\nprint(1)",
     "unittest": "import unittest\nclass T(unittest.TestCase):\n"
-    "    def test(self): self.assertEqual(1, 1)\nunittest.main(argv=['x', '-b'])"[:-1]
-    + ", exit=False)\nprint('done')",
+    "    def test(self): self.assertEqual(1, 2)\n"
+    "tests = unittest.defaultTestLoader.loadTestsFromTestCase(T)\n"
+    "print(tests(unittest.TestResult()))",
     "doctest": "'''\n>>> 1 + 1\n3\n'''\nimport doctest; print(doctest.testmod())",
     "runpy": "import runpy; print(sorted(runpy.run_path('other.py'))[-1])",
     "neighbour": "import neighbour; print(neighbour.__file__)",
@@ -309,7 +315,7 @@ def outcome(command, folder, variables, **options):
             env[name] = value
     options.setdefault("input", PORTRAIT.encode() if "-" in command[-9:] else b"one\n2")
     result = subprocess.run(
-        [part if part != "" else "" for part in command],
+        command,
         cwd=folder,
         env=env,
         capture_output=True,
@@ -352,8 +358,6 @@ def combinations(number):
 def test_a_program_does_what_it_does_plainly(folder, name):
     for flags, variables in combinations(list(PROGRAMS).index(name)):
         (folder / "program.py").unlink(missing_ok=True)
-        if PROGRAMS[name].startswith("import os; os.remove"):
-            continue
         (folder / "program.py").write_text(PROGRAMS[name], encoding="utf-8")
         same(folder, ["program.py"], flags, variables)
 
@@ -384,7 +388,6 @@ SURROUNDINGS = {
         signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD, signal.SIGRTMIN, 2]
     ),
     "umask": lambda: os.umask(0o027),
-    "own group": lambda: os.setpgid(0, os.getppid()),
     "few descriptors": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 50)),
     "no core": lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
     "large stack": lambda: resource.setrlimit(resource.RLIMIT_STACK, (1 << 26, -1)),
@@ -392,12 +395,11 @@ SURROUNDINGS = {
     "more descriptors": lambda: [
         os.dup2(os.open("/etc/passwd", os.O_RDONLY), n) for n in (3, 7, 30)
     ],
-    "a socket that is listened on": lambda: os.set_inheritable(os.pipe()[0], True),
+    "a pipe": lambda: os.set_inheritable(os.pipe()[0], True),
     "non-blocking input": lambda: fcntl.fcntl(
         0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_NONBLOCK
     ),
 }
-del SURROUNDINGS["own group"]
 
 
 @pytest.mark.parametrize("script", [False, True], ids=["-m", "script"])

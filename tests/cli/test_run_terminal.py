@@ -1,6 +1,7 @@
-"""`memprobe run` in a terminal: the shell and the program find what they would without.
+"""`memprobe run` in a terminal: shell and program find what they would without.
 
-Each test does the same with python and with memprobe run, in a bash on a pseudo-terminal.
+Each test does the same with python and with memprobe run, in a bash on a
+pseudo-terminal.
 """
 
 import os
@@ -27,7 +28,8 @@ COUNT = """
 import signal, sys, time
 got = []
 for name in sys.argv[2:]:
-    signal.signal(getattr(signal, name), lambda s, f: got.append(signal.Signals(s).name))
+    number = getattr(signal, name)
+    signal.signal(number, lambda s, f: got.append(signal.Signals(s).name))
 print("rea" + "dy", flush=True)
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -384,14 +385,42 @@ def test_totals_are_of_pss_where_all_have_it(trail, live, show):
     assert "3 running, 603MB in all" in show(trail).splitlines()
 
 
-def test_the_limit_of_a_cgroup_and_when_it_is_reached(trail, write, show):
-    """At its own rate: the process stands still, something beside it grows."""
-    samples = [(t, 50 * MB) for t in range(0, 3000, 2)]
-    path = write(samples, memory_limit=1000 * MB, cgroup_memory=700 * MB)
-    text = show(path)
-    assert "- memory limit: 700MB of 1000MB used (70%).\n" in text
+def test_the_limit_of_a_cgroup_is_beside_its_use(trail, write, show):
+    path = write(memory_limit=1000 * MB, cgroup_memory=700 * MB)
+    assert "- memory limit: 700MB of 1000MB used (70%).\n" in show(path)
     assert "memory limit: 700MB of 1000MB used (70%)" in show(trail).splitlines()
-    assert "- memory limit" not in show(write(memory_limit=1000 * MB))
+    assert "memory limit" not in show(write(memory_limit=1000 * MB))
+    assert "memory limit" not in show(write(cgroup_memory=1000 * MB))
+
+
+@pytest.mark.parametrize(
+    ("grows", "until"),
+    [
+        # 60 MB in 300 s, and 250 MB are left.
+        (60, ", full in 20 min 50 s at +720MB/h"),
+        (0, ""),
+        (-60, ""),
+    ],
+)
+def test_when_a_limit_is_reached_at_the_cgroups_own_rate(
+    trail, show, record_files, grows, until
+):
+    """The process stands still; what grows is something beside it."""
+    samples = [(t, 50 * MB) for t in range(1201)]
+    raw = record_files.head(started=DAY)
+    for number in range(5):
+        part = samples[300 * number : 300 * number + 300]
+        raw += record_files.block(
+            part,
+            number=number + 1,
+            before=samples[: 300 * number],
+            started=DAY,
+            memory_limit=1000 * MB,
+            cgroup_memory=(750 - grows * (1200 - part[-1][0]) // 300) * MB,
+        )
+    path = trail / "4242-1234567-00000000.memprobe"
+    path.write_bytes(raw)
+    assert f"- memory limit: 750MB of 1000MB used (75%){until}.\n" in show(path)
 
 
 def test_growth_is_not_told_before_a_minute(trail, write, show):
@@ -470,6 +499,7 @@ def test_hostile_texts_do_nothing_to_a_terminal(record_files, trail, show):
             unicodedata.category(c) in ("Cf", "Cc") for c in text if c != "\n"
         )
     assert r"\x1b]0;owned\x07\nfake line\r\x9b31m\udcff\u202e漢字" in show(record.path)
+    assert r"❤\ufe0f" in show(record.path, env={"COLUMNS": "200"})
     for mark in ("--json", "--openmetrics"):
         show(trail, mark).encode("utf-8", "strict")
 
@@ -493,6 +523,11 @@ def test_without_a_terminal_columns_say_how_wide(write, show, trail, columns, wi
         assert text.isascii()
 
 
+def test_no_line_is_wider_than_a_thousand_columns(write, show):
+    text = show(write(), env={"COLUMNS": "9" * 30})
+    assert max(map(len, text.splitlines())) == 1000
+
+
 @contextmanager
 def pseudo_terminal(width, height, *arguments, **environment):
     """Run the command in a terminal; yield the process and a reader of its output."""
@@ -514,9 +549,11 @@ def pseudo_terminal(width, height, *arguments, **environment):
 
     def read_until(enough):
         text = b""
+        until = time.monotonic() + 60
         try:
             while not enough(text) and (part := os.read(main, 65536)):
                 text += part
+                assert time.monotonic() < until, text[-2000:]
         except OSError:
             pass  # Linux says so when the other end is closed
         return text.decode()
@@ -534,7 +571,7 @@ def never(_text):
 
 
 @posix
-@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("width", [1, 20, 40, 80, 200])
 def test_a_terminal_says_how_wide_it_is(trail, write, width):
     for _ in range(3):
         write(command="a long name.py " * 20)
@@ -545,7 +582,7 @@ def test_a_terminal_says_how_wide_it_is(trail, write, width):
         lines = read(never).splitlines()
         assert process.wait(60) == 0
     assert len(lines) == 5
-    assert all(len(line) < width for line in lines)
+    assert all(len(line) < max(width, 2) for line in lines)
     assert max(map(len, lines)) > width * 0.6
     assert width < 40 or all("█" in line and "a long" in line for line in lines[1:4])
 
@@ -668,6 +705,7 @@ def test_metrics_are_valid_and_hold_no_arguments(trail, write, live, show):
         live(at, command=command, title="s3cret", peak=peak * MB, oom_kills=2, **facts)
     live(command='odd"\\name', host="other")
     write(command="gone", state="died", status=9, oom_kills=5, host="other")
+    write(command="gone", oom_kills=9, host="other", started=DAY)  # before a restart
     text = show(trail, "--openmetrics")
     assert "s3cret" not in text
     assert text.endswith("# EOF\n")
@@ -684,7 +722,7 @@ def test_metrics_are_valid_and_hold_no_arguments(trail, write, live, show):
         "memprobe_peak_rss_bytes": {app: 500 * MB, odd: 60 * MB},
         "memprobe_processes": {
             ("running",): 3,
-            ("exited",): 0,
+            ("exited",): 1,
             ("died",): 1,
             ("ended",): 0,
             ("unknown",): 0,
@@ -715,9 +753,13 @@ def test_metrics_replace_a_file_at_once(trail, write, show, tmp_path):
     link.symlink_to(target)
     show(trail, "--openmetrics", "--output", link)
     assert link.is_symlink()
-    for wrong in (tmp_path / "no" / "x", trail, "/dev/null"):
+    fifo = tmp_path / "fifo"  # and not /dev/null, which root could replace
+    os.mkfifo(fifo)
+    for wrong in (tmp_path / "no" / "x", trail, fifo):
         show(trail, "--openmetrics", "--output", wrong, status=1, errors=1)
-    assert sorted(os.listdir(tmp_path)) == ["link.prom", "metrics.prom", "trail"]
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    left = ["fifo", "link.prom", "metrics.prom", "trail"]
+    assert sorted(os.listdir(tmp_path)) == left
 
 
 def umask():
@@ -1027,6 +1069,14 @@ def test_follow_shows_what_comes_and_what_goes(trail, write):
     assert figures.startswith("memprobe: app.py\n- state: exited.\n")
 
 
+def test_who_loses_its_parent_is_no_longer_indented(trail, write):
+    parent = write(command="one", started=DAY)
+    write(command="two", started=DAY + 1, parent=101)
+    first, second = follow([trail], 2, lambda: parent.unlink(missing_ok=True))
+    assert "\n102   two " in first
+    assert "\n102 two " in second
+
+
 @posix
 def test_follow_appends_in_a_pipe_until_ctrl_c(trail, write, tmp_path):
     write()
@@ -1067,6 +1117,6 @@ def test_a_dumb_terminal_is_not_redrawn(trail, write):
     write()
     arguments = ["--follow", "--interval", "0.1", trail]
     with pseudo_terminal(60, 10, *arguments, TERM="dumb") as (_, read):
-        text = read(lambda text: text.count(b"\r\n\r\n") >= 2)
+        text = read(lambda text: text.count(b"\n") >= 8)
     assert "\x1b" not in text
     assert text.count("pid command") >= 2

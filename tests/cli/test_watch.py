@@ -1,5 +1,6 @@
 """`memprobe watch`: what runs already, by number and by name."""
 
+import contextlib
 import csv
 import os
 import re
@@ -50,10 +51,8 @@ def start():
 
     yield start
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 
@@ -248,7 +247,8 @@ def test_another_users_process_and_another_namespaces(start, watch):
     process = start(
         *("unshare", "-pf", "--mount-proc", sys.executable, "-c"),
         "import os, time; os.setgid(65534); os.setuid(65534)\n"
-        "kept = bytearray(b'x') * (60 << 20)\nprint('ready', flush=True); time.sleep(2)",
+        "kept = bytearray(b'x') * (60 << 20)\n"
+        "print('ready', flush=True); time.sleep(2)",
     )
     process.stdout.readline()
     out, err = watch(process.pid, "--interval", "0.2").communicate(timeout=60)

@@ -382,6 +382,7 @@ at_stop(struct task *task, int status)
         (void)add((pid_t)id, task);
         go_on(task, 0);
     } else if (event != 0) {
+        set_phase(task, 0); /* another program, which isn't memprobe's code */
         go_on(task, 0);
     } else {
         at_signal(task, WSTOPSIG(status));
@@ -438,7 +439,7 @@ inject_watch(pid_t id, const struct plan *wanted, struct outcome *result)
     if (waitpid(id, &status, 0) != id || !WIFSTOPPED(status) ||
         ptrace(PTRACE_SETOPTIONS, id, 0,
                PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
-                   PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL) != 0) {
+                   PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) != 0) {
         return errno;
     }
     struct task *first = add(id, NULL);

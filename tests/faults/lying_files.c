@@ -95,8 +95,8 @@ refuses(int folder, const char *name)
     char link[64], path[512] = "";
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
     ssize_t length = name[0] == '/' ? 0 : readlink(link, path, 255);
-    (void)snprintf(path + (length > 0 ? length : 0), 256, "%s%s",
-                   length > 0 ? "/" : "", name);
+    (void)snprintf(path + (length > 0 ? length : 0), 256, "%s%s", length > 0 ? "/" : "",
+                   name);
     errno = error;
     if (!lies_about(path) || lie.open_errno == 0) {
         return false;
@@ -164,7 +164,8 @@ syscall(long number, ...)
         return pread_or_lie((int)arguments[0], (void *)arguments[1],
                             (size_t)arguments[2], (off_t)arguments[3]);
     }
-    if (number == SYS_openat && refuses((int)arguments[0], (const char *)arguments[1])) {
+    if (number == SYS_openat &&
+        refuses((int)arguments[0], (const char *)arguments[1])) {
         return -1;
     }
     static long (*real)(long, ...);

@@ -18,7 +18,7 @@ import warnings
 MIB = 2**20
 PAGE = os.sysconf("SC_PAGESIZE")
 NOISE = 5 * MIB // 2  # of RSS, between two readings that should be the same
-HANGS = 1.0  # seconds
+HANGS = 1.2  # seconds; record() waits one for its observer's first word
 FIRST_PHASE = 0x70000000
 
 # What a call may raise when a system call has failed.
@@ -64,8 +64,9 @@ def thread_count():
 class Scenario:
     """Calls of memprobe's, one after the other, and what is wrong with them."""
 
-    def __init__(self, report, plan):
+    def __init__(self, report, plan, folder):
         self.report = report  # a descriptor
+        self.folder = folder
         self.once = not plan["forever"]
         self.frozen = plan["mode"] == "FREEZE"
         self.frozen_for_good = self.frozen and plan["value"] == 0
@@ -238,6 +239,8 @@ def readings(s):
     s.call("snapshot", m.snapshot, lambda view: len(view) != s.stored)
     s.call("stats", m.stats, lambda stats: stats.count != s.stored)
     blocks(s)
+    s.call("breakdown", lambda: m.breakdown().rss, s.near)
+    s.call("trim", m.trim, lambda value: value > s.highest and f"{value}")
     lost_descriptors(s)
     s.check_stored()
     out = io.StringIO()
@@ -377,13 +380,44 @@ def child(s, grandchild=False):
         fork(s, "child's fork", 200, lambda: child(s))
 
 
-SCENARIOS = {"readings": readings, "sampler": sampler, "forks": forks}
+def recorder(s):
+    """The program's part in recording; the observer is a program of its own."""
+    import memprobe
+
+    s.memprobe = m = memprobe
+    said = []
+
+    def call(name, function):
+        def counted():
+            said.append(name)
+            function()
+            said.remove(name)
+
+        s.call(name, counted)
+
+    call("record", lambda: m.record(s.folder, 0.02))
+    time.sleep(0.05)
+    fork(s, "fork while it records", 100, lambda: time.sleep(0.03))
+    call("record again", lambda: m.record(s.folder, 0.02))
+    call("stop_recording", m.stop_recording)
+    files = [name for name in os.listdir(s.folder) if name.endswith(".memprobe")]
+    if not said and not [name for name in files if name.startswith(f"{os.getpid()}-")]:
+        s.wrong("silent end", f"nothing is recorded, and nobody says so: {files}")
+    call("record to the end", lambda: m.record(s.folder, 0.02))
 
 
-def run(name, report, plan):
+SCENARIOS = {
+    "readings": readings,
+    "sampler": sampler,
+    "forks": forks,
+    "recorder": recorder,
+}
+
+
+def run(name, report, plan, folder):
     """In the watched process. What comes after it, its end, is the last phase."""
     warnings.simplefilter("error")
-    scenario = Scenario(report, plan)
+    scenario = Scenario(report, plan, folder)
     SCENARIOS[name](scenario)
     scenario.say("descriptors", len(os.listdir("/proc/self/fd")))
     scenario.phase += 1

@@ -291,3 +291,35 @@ def test_killed_at_any_write_it_leaves_sound_files(start_program, trail, dies, h
             counts.append(record.count)
     assert counts == sorted(counts)
     assert counts[-1] > 24
+
+
+@linux
+def test_between_vfork_and_exec_nobody_s_memory_is_the_child_s(
+    recorded, compile_c, tmp_path
+):
+    """It runs in its parent's, which is large; the child never is."""
+    (tmp_path / "slow.c").write_text("""
+#define _GNU_SOURCE
+#include <unistd.h>
+int slow(void);
+int slow(void)
+{
+    int pid = vfork();
+    if (pid == 0) {
+        usleep(300000);
+        execl("/bin/sleep", "sleep", "1.2", (char *)0);
+        _exit(127);
+    }
+    return pid;
+}
+""")
+    compile_c(tmp_path / "slow.so", "-shared", "-fPIC", tmp_path / "slow.c")
+    (record,) = recorded(f"""
+import ctypes
+held = bytearray(b"x") * (200 * MIB)
+pid = ctypes.CDLL({str(tmp_path / "slow.so")!r}).slow()
+os.waitpid(pid, 0)
+print(pid)
+time.sleep(0.3)
+""")
+    assert record.peak < 50 * MIB

@@ -240,6 +240,7 @@ def fill():
 """
 
 
+@pytest.mark.no_sanitizer
 def test_with_all_descriptors_in_use_all_readings_go_on(run_fault):
     run_fault(f"""{FULL}
 import memprobe, mmap
@@ -264,6 +265,7 @@ assert 90 * MIB < memprobe.peak_rss() - peak < 110 * MIB
 """)
 
 
+@pytest.mark.no_sanitizer
 def test_with_all_descriptors_in_use_a_child_reads_its_own_rss(run_fault):
     """It has taken over the number of its parent's file, and its own children do."""
     run_fault(f"""{FULL}
@@ -289,6 +291,7 @@ assert memprobe.stats().count == 1
 """)
 
 
+@pytest.mark.no_sanitizer
 def test_with_all_descriptors_in_use_a_raw_child_reads_its_own_rss_or_nothing(
     run_fault,
 ):
@@ -315,6 +318,7 @@ assert memprobe.stats().count == 1
 """)
 
 
+@pytest.mark.no_sanitizer
 def test_import_with_all_descriptors_in_use_leaves_it_to_the_first_reading(run_fault):
     """An import needs descriptors of its own, so they are used up in the middle."""
     run_fault(f"""{FULL}
@@ -629,7 +633,7 @@ stranger.assert_untouched()
 
 
 def test_two_descriptors_are_kept_above_2_and_none_is_inherited(run_fault):
-    """/proc is for children of a process in a chroot; docs/what-rss-means.md lists both."""
+    """/proc is for children in a chroot; docs/what-rss-means.md lists both."""
     run_fault("""
 import os
 from descriptors import links

@@ -1,7 +1,7 @@
 """Forks of every kind: the child reads its own RSS, the parent loses nothing.
 
 Everything is run three times: with the installed package, whose state the kernel wipes
-in a child; with a build that is refused this, as old kernels and qemu do; and after that
+in a child; with a build that is refused this, as old kernels and qemu do; and after it
 was lost, as by a process that was restored from a checkpoint.
 """
 
@@ -264,6 +264,7 @@ assert memprobe.stats().count == 1
     )
 
 
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize("read_before", [True, False])
 def test_a_child_whose_parent_has_gone_reads_its_own_rss(run_forks, read_before):
     """The parent's file says ESRCH then."""
@@ -395,6 +396,7 @@ if __name__ == "__main__":
     )
 
 
+@pytest.mark.no_sanitizer
 def test_a_child_with_the_number_of_its_parent_reads_its_own_rss(run_forks):
     """In a PID namespace within another, parent and child both are process 1."""
     out = run_forks("""
