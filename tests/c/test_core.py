@@ -80,6 +80,18 @@ def test_core_built_in_a_hostile_way(name, build, core_files):
     subprocess.run([*RUN_UNDER, executable], check=True, timeout=300)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's ways to fork")
+@pytest.mark.skipif(RUN_UNDER != [], reason="it knows of no raw clone()")
+@pytest.mark.parametrize("flags", [[], ["-DMP_WIPEONFORK=-1"]])
+def test_threads_beside_a_storm_of_forks(build, core_files, flags):
+    """With sanitizers; tests/system/test_forks.py has more forks, without."""
+    storm = HERE.parent / "faults" / "fork_storm.c"
+    executable = build(storm, *core_files, options=flags)
+    options = f"{os.environ.get('TSAN_OPTIONS', '')}:die_after_fork=0"
+    env = {**os.environ, "TSAN_OPTIONS": options}
+    subprocess.run([executable, "100"], env=env, check=True, timeout=120)
+
+
 @pytest.mark.parametrize(
     "corpus", sorted((FUZZ / "corpus").iterdir()), ids=lambda path: path.name
 )
