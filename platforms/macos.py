@@ -1,14 +1,15 @@
-"""Cross-compiles and links the extension for macOS, arm64 and x86_64, and looks at it.
+"""Cross-compiles and links extension and observer for macOS, and looks at them.
 
     python3 -m venv /tmp/macos && /tmp/macos/bin/pip install -q ziglang abi3info
     /tmp/macos/bin/python platforms/macos.py
 
-It can't be run. What can be known is that the compiler takes every line without a
-warning, and that every symbol that the extension needs is one of macOS's libSystem or
-of Python: of the stable ABI for the wheel of 3.12 and later, of this very Python for
-the others. Needs llvm-nm, of Debian's package llvm.
+For arm64 and x86_64. They can't be run. What can be known is that the compiler takes
+every line without a warning, and that every symbol that they need is one of macOS's
+libSystem or of Python: of the stable ABI for the wheel of 3.12 and later, of this very
+Python for the others. Needs llvm-nm, of Debian's package llvm.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import ziglang
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ZIG = Path(ziglang.__file__).parent
+SETUP = (CHECKOUT / "setup.py").read_text()
 WARNINGS = "-Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror".split()
 # arm64 has no older one.
 TARGETS = ["aarch64-macos.11.0", "x86_64-macos.11.0"]
@@ -37,6 +39,21 @@ def build(target, limited, output):
         *(str(CHECKOUT / "src/extension.c"), "-o", str(output)),
     ]
     # zig takes files out of the current folder for its own.
+    subprocess.run(command, check=True, cwd=output.parent)
+
+
+def build_observer(target, output):
+    """The files are those that setup.py names for this system."""
+    names = ast.literal_eval(
+        re.search(r"^OBSERVER = (\[.*?\])", SETUP, re.DOTALL | re.MULTILINE)[1]
+    )
+    names += ast.literal_eval(re.search(r'"darwin": (\[.*?\])', SETUP, re.DOTALL)[1])
+    command = [
+        *(sys.executable, "-m", "ziglang", "cc", "-target", target, "-O3", *WARNINGS),
+        *("-I", str(CHECKOUT / "src")),
+        *(str(CHECKOUT / f"src/{name}.c") for name in names),
+        *("-o", str(output)),
+    ]
     subprocess.run(command, check=True, cwd=output.parent)
 
 
@@ -78,6 +95,12 @@ def main():
     assert {"_task_info", "_memcpy"} <= system, "libSystem.tbd was not understood"
     failed = False
     for target in TARGETS:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "_observer")
+            build_observer(target, output)
+            unknown = names(output, "--undefined-only") - system
+            print(f"{target}, the observer: of libSystem,", "all" if not unknown else "")
+            failed |= bool(unknown)
         for limited in (True, False):
             with tempfile.TemporaryDirectory() as folder:
                 output = Path(folder, "_memprobe.so")
