@@ -1,8 +1,8 @@
 """Does anything cost more once many samples were taken?
 
 As a program, `flatness.py CAPACITY MANY LIBRARY STATES ROUNDS` measures in this
-process, after ten samples and after MANY, and prints JSON. The libraries are floor.c and
-states.c.
+process, after ten samples and after MANY, and prints JSON. LIBRARY is made of floor.c,
+STATES of states.c.
 """
 
 import contextlib

@@ -5,7 +5,12 @@ from memprobe import sample_mem, memdump
 
 __version__ = "0.1.0"
 
-import memprobe._as_command  # noqa: F401
+import sys
+
+# What `python -m` has there while it looks for a module, which may be this one.
+if getattr(sys, "argv", [])[:1] == ["-m"]:
+    import memprobe._as_command  # noqa: F401
+
 from memprobe._built import get_include  # it may put another memprobe here
 from memprobe._measure import measure
 from memprobe._memprobe import (

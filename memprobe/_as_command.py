@@ -32,7 +32,7 @@ def module_and_options() -> "tuple[str, list[str]]":
 
 
 # While python looks for the module that it is to run, this stands for its path.
-if getattr(sys, "argv", None) and sys.argv[0] == "-m":
+if getattr(sys, "argv", [])[:1] == ["-m"]:
     _safe = getattr(sys.flags, "safe_path", sys.flags.isolated)
     if not _safe and module_and_options()[0] in {"memprobe", "memprobe.__main__"}:
         del sys.path[0]

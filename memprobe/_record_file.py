@@ -455,7 +455,6 @@ def _fits(block: _Block, totals: _Totals) -> bool:
         and block.low <= block.high
         and block.start_ns >= 0
         and block.scale <= SCALE_MOST
-        and block.zero == 0
         and totals.min <= min(block.low, totals.first, totals.last)
         and max(block.high, totals.first, totals.last) <= totals.max
         and totals.min * count <= summed <= totals.max * count
@@ -535,14 +534,16 @@ def _read(
 
 def _newest_again(file: int, known: _Newest, mtime_ns: int) -> _Whole | None:
     """Return the newest block if it is surely where it was at an earlier reading."""
-    if known.block is None or len(known.slots) < 2:
+    if known.block is None:
         return None
     found = [_whole(_read_block(file, slot)) for slot in known.slots]
     same = [
         whole for whole in found if whole and whole.block.first == known.block.first
     ]
-    newest = max(same, key=lambda whole: whole.block.number, default=None)
-    if newest is None or newest.block.count == SAMPLES:
+    if len(same) < 2:
+        return None  # it was written to one of them only so far, or to others since
+    newest = max(same, key=lambda whole: whole.block.number)
+    if newest.block.count == SAMPLES:
         return None  # another one may have been begun
     if newest.block == known.block and mtime_ns != known.mtime_ns:
         return None  # it is written to other slots by now

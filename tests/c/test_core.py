@@ -98,7 +98,7 @@ def test_fuzz_corpus(corpus, build):
 def test_each_file_compiles_alone_without_a_warning(
     tmp_path, core_files, standard, limited
 ):
-    """What it needs it includes; with -std=c11 a system's headers show what is asked."""
+    """What it needs it includes; with -std=c11 a system's headers show what it asks."""
     binding = [SOURCE / "_memprobe.c", SOURCE / "extension.c"]
     options = [f"-std={standard}", "-O2", "-fPIC", *WARNINGS, "-I", SOURCE]
     if limited:

@@ -600,6 +600,29 @@ def test_a_reading_says_the_same_with_and_without_an_earlier_one(new_writer):
             assert getattr(record, name) == getattr(fresh, name)
 
 
+def test_a_reading_long_after_the_earlier_one_finds_what_is_newest(new_writer):
+    writer = new_writer()
+    writer.do(f"sample {100 * SECOND} 1000 1", f"many 5297 {SECOND} 1")
+    for later in range(5300, 5600, 7):  # its slots are used for other blocks by then
+        record = read(writer.path)
+        writer.do(f"many {later} {SECOND} 1")
+        assert read(writer.path, record).count == read(writer.path).count
+
+
+def test_a_newest_block_in_another_slot_is_found(new_writer):
+    writer = new_writer()
+    writer.do(f"sample {100 * SECOND} 1000 1", f"many 5 {SECOND} 1")
+    record = read(writer.path)
+    newest, _ = blocks_of(writer.path)[-1]
+    data = Path(writer.path).read_bytes()
+    with open(writer.path, "ab") as file:
+        file.write(data[newest * 4096 : newest * 4096 + 4096])
+    ended = struct.pack("<I", 1)
+    change_block(writer.path, len(data) // 4096, 32, struct.pack("<Q", 99))
+    change_block(writer.path, len(data) // 4096, 296, ended)
+    assert read(writer.path, record).state == "exited"
+
+
 def test_records_are_small(full_file):
     read(full_file)
     tracemalloc.start()
@@ -809,6 +832,14 @@ def test_a_leak_of_20_mb_an_hour_reads_19_to_21(record_files, tmp_path, seconds,
 def test_what_is_no_leak_reads_0(record_files, tmp_path, shape):
     growth = growth_of(record_files, tmp_path, shape[1], 7200)
     assert abs(growth) < 0.5e6
+
+
+def test_growth_that_slows_down_is_what_it_is_at_its_slowest(record_files, tmp_path):
+    def filling(t):
+        return 100e6 + 100e6 * min(t, 2400) / 3600 + 10e6 * t / 3600
+
+    growth = growth_of(record_files, tmp_path, filling, 7200)
+    assert growth == pytest.approx(10e6, rel=0.2)
 
 
 def test_growth_of_less_than_a_minute_is_not_told(record_files, tmp_path):

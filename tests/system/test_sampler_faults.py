@@ -295,6 +295,7 @@ assert come()
 before, after = os.pipe()
 memprobe._memprobe._before_fork()  # as from Python 3.12 on
 pid = libc.fork()
+assert pid >= 0  # kill(-1) would be everybody
 if pid == 0:
     os.read(before, 1)
     os._exit(0)
@@ -311,6 +312,7 @@ assert why() is None
 memprobe.start_sampling(0.001)
 memprobe._memprobe._before_fork()
 pid = libc.fork()
+assert pid >= 0  # kill(-1) would be everybody
 if pid == 0:
     time.sleep(60)
     os._exit(0)
