@@ -107,7 +107,8 @@ def samples():
         plain, recorded = map(min, sample_times())
         ratios.append(recorded / plain)
         print(
-            f"sample_mem(): {plain:.0f} ns, recorded {recorded:.0f} ns, {ratios[-1]:.3f}"
+            f"sample_mem(): {plain:.0f} ns, "
+            f"recorded {recorded:.0f} ns, {ratios[-1]:.3f}"
         )
     print(f"median of the ratios: {statistics.median(ratios):.3f}")
 

@@ -99,7 +99,9 @@ def main():
             output = Path(folder, "_observer")
             build_observer(target, output)
             unknown = names(output, "--undefined-only") - system
-            print(f"{target}, the observer: of libSystem,", "all" if not unknown else "")
+            print(
+                f"{target}, the observer: of libSystem,", "all" if not unknown else ""
+            )
             failed |= bool(unknown)
         for limited in (True, False):
             with tempfile.TemporaryDirectory() as folder:
