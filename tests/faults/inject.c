@@ -403,8 +403,10 @@ thaw(void)
 static void
 kill_all(void)
 {
-    for (int i = 0; i < process_count; i++) {
-        (void)kill(groups[i], SIGKILL);
+    for (int i = 0; i < task_count; i++) {
+        if (tasks[i].alive) { /* else the number may be somebody else's by now */
+            (void)kill(tasks[i].id, SIGKILL);
+        }
     }
     while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR) {
     }
