@@ -279,7 +279,7 @@ is_chosen(struct task *task, uint64_t stack, uint64_t operation)
 {
     int phase = task->thread == 0 ? phases[task->process] : 0;
     if ((task->thread == 0 && phase <= 0) || !is_memprobes(task, stack) ||
-        (task->call == SYS_futex && (operation & FUTEX_CMD_MASK) == FUTEX_WAKE)) {
+        (task->call == SYS_futex && ((int)operation & FUTEX_CMD_MASK) == FUTEX_WAKE)) {
         return false; /* whoever wakes another can't fail, and the C library knows it */
     }
     int number = counted(phase, task);
