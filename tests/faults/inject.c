@@ -279,7 +279,7 @@ is_chosen(struct task *task, uint64_t stack, uint64_t operation)
 {
     int phase = task->thread == 0 ? phases[task->process] : 0;
     if ((task->thread == 0 && phase <= 0) || !is_memprobes(task, stack) ||
-        (task->call == SYS_futex && (operation & FUTEX_CMD_MASK) == FUTEX_WAKE)) {
+        (task->call == SYS_futex && ((int)operation & FUTEX_CMD_MASK) == FUTEX_WAKE)) {
         return false; /* whoever wakes another can't fail, and the C library knows it */
     }
     int number = counted(phase, task);
@@ -403,8 +403,10 @@ thaw(void)
 static void
 kill_all(void)
 {
-    for (int i = 0; i < process_count; i++) {
-        (void)kill(groups[i], SIGKILL);
+    for (int i = 0; i < task_count; i++) {
+        if (tasks[i].alive) { /* else the number may be somebody else's by now */
+            (void)kill(tasks[i].id, SIGKILL);
+        }
     }
     while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR) {
     }
