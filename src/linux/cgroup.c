@@ -17,8 +17,8 @@
 
 static struct {
     char *name;        /* as /proc has it */
-    char *folder;      /* of the group, as we see it */
-    size_t root;       /* 0: we don't; else how much of that is the folder where they are mounted */
+    char *folder;      /* of the group, where we see it */
+    size_t root;       /* how much of that is where they are mounted; 0: unseen */
     bool version_1;    /* of the interface */
     int64_t limit_ns;  /* when it was read */
     int64_t memory_ns; /* when the usage was read */
