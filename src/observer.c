@@ -223,12 +223,13 @@ static void
 store(struct mp_member *member, int64_t now_ns)
 {
     struct mp_record_summary summary;
-    if (are_details_due(member, now_ns)) {
+    bool due = has_file(member) || is_due(member, now_ns);
+    if (due && are_details_due(member, now_ns)) {
         read_details(member, now_ns);
         mp_recording_check(&member->recording);
         member->recording.held = false; /* its holder may have gone */
     }
-    if (!has_file(member) && !member->recording.held && is_due(member, now_ns)) {
+    if (due && !has_file(member) && !member->recording.held) {
         (void)make_file(member, now_ns); /* what keeps it from that stands in it */
     }
     member->stored = member->pages;

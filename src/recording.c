@@ -163,6 +163,9 @@ static void
 note_other_command(struct mp_recording *recording, const struct mp_record_head *head)
 {
     struct mp_record_changing *changing = &recording->changing;
+    if (recording->command_bytes == 0) {
+        return;
+    }
     if (head->command_bytes == recording->command_bytes &&
         memcmp(head->command, recording->command, head->command_bytes) == 0) {
         return;
@@ -249,8 +252,8 @@ write_by(struct mp_recording *recording, int64_t now_ns,
         return; /* there was no memory for it */
     }
     if (recording->brief && !is_waiting(recording, now_ns) &&
-        mp_folder_open(&recording->file, recording->name, true) != 0) {
-        recording->file.descriptor = 0;
+        mp_folder_open(&recording->file, recording->name, false) == ENOENT) {
+        recording->brief = false; /* it was removed, and is made anew */
     }
     bool writes = recording->file.descriptor != 0 && !is_waiting(recording, now_ns);
     struct mp_record_io io = writes ? io_of(recording) : nowhere;

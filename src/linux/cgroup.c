@@ -16,8 +16,9 @@
 #define NO_LIMIT (UINT64_C(1) << 60)
 
 static struct {
-    char *folder;      /* of the group, as we see it */
-    size_t root;       /* how much of that is the folder where they are mounted */
+    char *name;        /* as /proc has it */
+    char *folder;      /* of the group, where we see it */
+    size_t root;       /* how much of that is where they are mounted; 0: unseen */
     bool version_1;    /* of the interface */
     int64_t limit_ns;  /* when it was read */
     int64_t memory_ns; /* when the usage was read */
@@ -198,25 +199,28 @@ mp_cgroup_of(uint32_t pid)
         }
         line = end;
     }
-    size_t root = name[0] == '\0' ? 0 : find_folder(version_1, name);
-    if (root == 0) {
-        return MP_CGROUP_NONE;
-    }
     for (int i = 0; i < count; i++) {
-        if (strcmp(groups[i].folder, path) == 0) {
-            return i;
+        if (groups[i].version_1 == version_1 && strcmp(groups[i].name, name) == 0) {
+            return groups[i].root > 0 ? i : MP_CGROUP_NONE;
         }
     }
-    char *folder = count == MP_CGROUP_MOST ? NULL : strdup(path);
-    if (folder == NULL) {
+    if (count == MP_CGROUP_MOST) {
         return MP_CGROUP_NONE;
     }
-    groups[count].folder = folder;
+    size_t root = name[0] == '\0' ? 0 : find_folder(version_1, name);
+    groups[count].name = strdup(name);
+    groups[count].folder = strdup(root > 0 ? path : "");
+    if (groups[count].name == NULL || groups[count].folder == NULL) {
+        free(groups[count].name);
+        free(groups[count].folder);
+        return MP_CGROUP_NONE;
+    }
     groups[count].root = root;
     groups[count].version_1 = version_1;
     groups[count].limit_ns = INT64_MIN / 2;
     groups[count].memory_ns = INT64_MIN / 2;
-    return count++;
+    count++;
+    return root > 0 ? count - 1 : MP_CGROUP_NONE;
 }
 
 int
@@ -286,7 +290,7 @@ mp_cgroup_read(int group, int64_t now_ns, int64_t old_ns,
 uint64_t
 mp_cgroup_oom_kills(int group)
 {
-    if (group == MP_CGROUP_NONE) {
+    if (group == MP_CGROUP_NONE || groups[group].root == 0) {
         return UINT64_MAX;
     }
     const char *name = groups[group].version_1 ? "memory.oom_control" : "memory.events";

@@ -66,7 +66,8 @@ static struct {
 
     uint32_t last; /* the newest number at the last call of mp_processes_new */
     bool ask_all;
-    int64_t all_ns;
+    int64_t all_ns;     /* when all were listed */
+    int64_t cleared_ns; /* when `unwanted` was */
     uint32_t *pids;
     size_t count;
     size_t room;
@@ -325,10 +326,13 @@ mp_processes_new(const uint32_t **pids)
     uint32_t newest = read_newest();
     int64_t since_all_ns = mp_process_clock_ns() - processes.all_ns;
     bool wrapped = newest < processes.last;
+    bool untold = newest == 0 && since_all_ns + processes.all_ns >
+                                     processes.cleared_ns + ALL_EVERY_NS;
     bool all = processes.ask_all || wrapped || newest - processes.last > MOST_NEW ||
                since_all_ns > (newest == 0 ? ALL_OFTEN_NS : ALL_EVERY_NS);
-    if (wrapped || (newest == 0 && since_all_ns > ALL_EVERY_NS)) {
+    if (wrapped || untold) {
         /* A number that was a stranger's may be given away again from now on. */
+        processes.cleared_ns = processes.all_ns + since_all_ns;
         memset(processes.unwanted, 0, sizeof processes.unwanted);
     }
     processes.count = 0;
@@ -421,7 +425,10 @@ read_stat(uint32_t pid, struct stat_text *stat)
         return EBADMSG;
     }
     stat->identity.pid = pid;
-    stat->identity.observer = strstr(text, " (memprobe) ") != NULL && is_observer(pid);
+    /* It has another name at first. */
+    bool named = strstr(text, " (memprobe) ") != NULL ||
+                 strstr(text, " (_observer) ") != NULL;
+    stat->identity.observer = named && is_observer(pid);
     stat->identity.zombie = at[2] == 'Z' || at[2] == 'X';
     at += 3; /* the space before the fourth field */
     stat->identity.parent = (uint32_t)strtoul(at, NULL, 10);
@@ -662,7 +669,7 @@ void
 mp_process_read_details(const struct mp_process *process,
                         struct mp_process_details *details)
 {
-    char text[4096];
+    static char text[65536]; /* it lists all groups of the user */
     details->peak = MP_PROCESS_UNKNOWN;
     details->swap = MP_PROCESS_UNKNOWN;
     details->parent = MP_PROCESS_UNKNOWN;
