@@ -5,6 +5,7 @@ and what to run the programs under, such as valgrind, in MEMPROBE_RUN_UNDER.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,3 +129,32 @@ def test_only_the_binding_knows_python():
     for file in SOURCE.rglob("*.[ch]"):
         if file.stem not in ("_memprobe", "extension"):  # which includes the former
             assert "Python.h" not in file.read_text(), file
+
+
+PROBE = {"blocks", "breakdown", "probe", "probe_state", "ring", "sampler"}
+OBSERVER = {"cgroup", "contact", "family", "folder", "keep", "kills", "process"}
+OBSERVER |= {"record_file", "recorder", "recording", "talk"}
+
+
+def included(file):
+    """The names of the headers that a file includes, and that these include."""
+    found, todo = set(), [file]
+    while todo:
+        for name in re.findall(r'#include "([^"]+)\.h"', todo.pop().read_text()):
+            header = SOURCE / f"{name}.h"
+            if name not in found and header.exists():
+                found.add(name)
+                todo.append(header)
+    return found
+
+
+def test_probe_and_observer_include_nothing_of_each_other():
+    files = {file.stem: file for file in SOURCE.glob("*.c")}
+    headers = {file.stem for file in SOURCE.glob("*.h")}
+    assert headers >= PROBE | OBSERVER
+    assert "system" in included(files["probe"]) & included(files["observer"])
+    for name, file in files.items():
+        if name in PROBE or name.startswith("probe_"):
+            assert not included(file) & OBSERVER, name
+        if name in OBSERVER or name == "observer":
+            assert not included(file) & PROBE, name
