@@ -15,6 +15,8 @@ import pytest
 import memprobe
 from memprobe import _memprobe
 
+pytestmark = pytest.mark.calls_c
+
 CALLS = {
     "rss": [
         ("rss()", None),
@@ -299,8 +301,6 @@ import memprobe
 from memprobe import *
 from memprobe import _memprobe, _process
 from memprobe._memprobe import _forget, _spread, _totals
-
-pytestmark = pytest.mark.calls_c
 
 class Broken:
     def __index__(self):

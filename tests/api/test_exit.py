@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
+pytestmark = pytest.mark.threads
+
 # It uses everything, when told and when it is finalized, and then prints its name. It
 # keeps what it uses, as the names of modules may be gone by then.
 USER = """
 import io, os, sys, threading, time
 import memprobe
-
-pytestmark = pytest.mark.threads
 
 class User:
     def __init__(self, name):

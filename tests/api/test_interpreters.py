@@ -6,6 +6,8 @@ import pytest
 
 import memprobe
 
+pytestmark = pytest.mark.threads
+
 if sys.version_info >= (3, 13):
     pytest.importorskip("_interpreters")
 else:
@@ -16,8 +18,6 @@ else:
 PRELUDE = '''
 import sys
 import memprobe
-
-pytestmark = pytest.mark.threads
 
 try:
     import _interpreters as interpreters

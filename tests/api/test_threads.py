@@ -2,14 +2,14 @@
 
 import pytest
 
+pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
+
 # Threads that start at the same moment and give the GIL away as often as they can. An
 # exception in one of them is printed on standard error, which fails the test.
 TOGETHER = """
 import io, re, sys, threading
 import memprobe
 from memprobe._memprobe import _spread
-
-pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
 
 sys.setswitchinterval(1e-6)
 
