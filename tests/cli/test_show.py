@@ -121,13 +121,13 @@ def width_of_character(character):
 
 FAMILY = """
 pid command               state             lasted   peak   last growth/h
-100 gunicorn app:app      exited             60min 95.0MB 95.0MB  +33.3MB ::####
+100 gunicorn app:app      exited             60min 95.0MB 95.0MB  +36.0MB ::####
 106   gunicorn: worker [~ ended              10min  205MB  205MB   +720MB :::###
 105   gunicorn: worker [~ exited (status 3)  10min  204MB  204MB   +720MB :::###
 104   gunicorn: worker [~ ended by SIGTERM   10min  203MB  203MB   +720MB :::###
-101   gunicorn: worker [~ exited             60min  300MB  149MB  +57.8MB ::####
+101   gunicorn: worker [~ exited             60min  300MB  149MB  +54.9MB ::####
 103     gunicorn: worker~ out of memory      10min  202MB  202MB   +720MB :::###
-102   gunicorn: worker [~ exited             60min  300MB  149MB  +57.8MB ::####
+102   gunicorn: worker [~ exited             60min  300MB  149MB  +54.9MB ::####
 7 ended
 not listed: 12 short-lived processes, 3 missed
 memory limit: 300MB of 512MB used (59%)
@@ -141,7 +141,7 @@ memprobe: gunicorn: worker [app]
 - rss: first 90MB, last 149MB, peak 300MB.
 - rss (samples): min 90MB, mean 119.5MB, max 149MB.
 - of the last: shared 25MB, swap 0b.
-- growth: +57.8MB an hour.
+- growth: +54.9MB an hour.
 - memory limit: 300MB of 512MB used (59%).
 
 300MB |--------------------- peak 300MB between two samples --------------------
