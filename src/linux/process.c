@@ -326,8 +326,8 @@ mp_processes_new(const uint32_t **pids)
     uint32_t newest = read_newest();
     int64_t since_all_ns = mp_process_clock_ns() - processes.all_ns;
     bool wrapped = newest < processes.last;
-    bool untold = newest == 0 && since_all_ns + processes.all_ns >
-                                     processes.cleared_ns + ALL_EVERY_NS;
+    bool untold = newest == 0 &&
+                  since_all_ns + processes.all_ns > processes.cleared_ns + ALL_EVERY_NS;
     bool all = processes.ask_all || wrapped || newest - processes.last > MOST_NEW ||
                since_all_ns > (newest == 0 ? ALL_OFTEN_NS : ALL_EVERY_NS);
     if (wrapped || untold) {
@@ -426,8 +426,8 @@ read_stat(uint32_t pid, struct stat_text *stat)
     }
     stat->identity.pid = pid;
     /* It has another name at first. */
-    bool named = strstr(text, " (memprobe) ") != NULL ||
-                 strstr(text, " (_observer) ") != NULL;
+    bool named =
+        strstr(text, " (memprobe) ") != NULL || strstr(text, " (_observer) ") != NULL;
     stat->identity.observer = named && is_observer(pid);
     stat->identity.zombie = at[2] == 'Z' || at[2] == 'X';
     at += 3; /* the space before the fourth field */
@@ -775,7 +775,7 @@ mp_process_end(struct mp_process *process, int64_t *status, bool *known)
         return MP_PROCESS_LIVES;
     }
     if (process->handle != 0 &&
-        ioctl((int)process->handle - 1, PIDFD_GET_INFO, &info) == 0 &&
+        syscall(SYS_ioctl, process->handle - 1, PIDFD_GET_INFO, &info) == 0 &&
         (info.mask & PIDFD_INFO_EXIT) != 0) {
         *status = info.exit_code;
         *known = true;
