@@ -118,6 +118,10 @@ class Child:
                 status = self._look()
             elif by_process and sender != self._waker:
                 self._pass_on(number, sender)
+        for _ in signal.sigpending():  # what it sent just before it ended
+            number, by_process, sender = _next_signal()
+            if by_process and sender == self.pid:
+                self._pass_on(number, sender)
         self._kill_guard()
         return status
 

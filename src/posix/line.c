@@ -1,4 +1,5 @@
 #include "line.h"
+#include "system.h"
 
 #include <errno.h>
 #include <string.h>
@@ -7,10 +8,10 @@
 int
 mp_line_receive(int socket, char line[MP_TALK_LINE])
 {
-    ssize_t length;
-    do {
+    ssize_t length = recv(socket, line, MP_TALK_LINE, MSG_PEEK | MSG_DONTWAIT);
+    for (int i = 0; length < 0 && errno == EINTR && i < MP_MOST_INTERRUPTIONS; i++) {
         length = recv(socket, line, MP_TALK_LINE, MSG_PEEK | MSG_DONTWAIT);
-    } while (length < 0 && errno == EINTR);
+    }
     if (length < 0) {
         return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
     }
