@@ -63,8 +63,10 @@ class build_with_observer(build_ext):
             depends=ext.depends,
         )
         folder = os.path.dirname(self.get_ext_fullpath(ext.name))
+        # Which distutils gives to libraries alone.
+        flags = os.environ.get("LDFLAGS", "").split()
         self.compiler.link_executable(
-            objects, "_observer", folder, extra_postargs=ext.extra_link_args
+            objects, "_observer", folder, extra_postargs=flags + ext.extra_link_args
         )
 
     def observer_beside(self, extension):
