@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+pytest.importorskip("celery", reason="Celery isn't installed")
+
 from memprobe.celery._task_table import OTHERS, ROWS, SLOTS, TABLE_BYTES, Table
 
 
