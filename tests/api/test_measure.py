@@ -93,6 +93,7 @@ def test_peak_is_of_the_block_not_of_the_past():
 SIZES = (300, 290, 200, 100, 50, 310)
 
 
+@pytest.mark.no_tsan
 @pytest.mark.parametrize("peak", ["watch", kernel])
 def test_each_peak_is_seen_also_below_the_past(run_python, peak):
     """What the kernel's mark alone tells of the first and the last of them."""
@@ -107,6 +108,7 @@ for mb in {SIZES}:
 """)
 
 
+@pytest.mark.no_tsan
 def test_both_ends_see_no_peak_below_the_past_and_start_no_thread(run_python):
     run_python(f"""
 import os, memprobe
@@ -367,6 +369,7 @@ def test_async_generator_is_measured_from_start_to_end():
     assert m.seconds is not None
 
 
+@pytest.mark.no_tsan
 @needs_fork
 def test_a_block_may_be_left_in_a_forked_child(run_python):
     run_python("""
@@ -463,6 +466,7 @@ assert m.peak - m.before > 95 << 20, m
 """)
 
 
+@pytest.mark.no_tsan
 @linux
 def test_a_mark_that_somebody_else_resets_in_the_block_counts(run_python):
     run_python("""
@@ -479,6 +483,7 @@ for peak in ("watch", "ends", "kernel"):
 """)
 
 
+@pytest.mark.no_tsan
 @linux
 def test_the_kernels_peak_of_nested_and_overlapping_blocks(run_python):
     run_python("""
@@ -570,6 +575,7 @@ for _ in range(20):
 """)
 
 
+@pytest.mark.no_tsan
 @linux
 def test_the_thread_ends_soon_after_the_last_block(run_python):
     run_python("""
@@ -630,6 +636,7 @@ assert m.peak - m.before > 45 << 20
 """)
 
 
+@pytest.mark.no_tsan
 def test_an_interpreters_end_leaves_its_blocks(run_python):
     """One that an extension never gives back, as here, was open for ever."""
     subinterpreters = (
@@ -682,6 +689,7 @@ def test_a_sample_costs_the_same_however_many_blocks_are_open():
     assert min(costs[1000]) < 1.2 * min(costs[1])
 
 
+@pytest.mark.no_tsan
 @pytest.mark.parametrize("peak", ["watch", kernel])
 def test_random_blocks_beside_a_higher_past(run_fault, peak):
     run_fault(f"""

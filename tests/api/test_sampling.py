@@ -252,6 +252,7 @@ assert not thread.is_alive()
 """)
 
 
+@pytest.mark.no_tsan
 @needs_fork
 def test_a_child_can_have_a_sampler_of_its_own(run_python):
     run_python("""
