@@ -167,12 +167,14 @@ mp_mappings_read(bool heaps, struct mp_mappings *mappings)
     char piece[PIECE];
     ssize_t length;
     int interruptions = 0;
+    int ends = 0; /* in a row: half of the mappings would look like all of them */
     do {
         length = read(fd, piece, sizeof piece);
+        ends = length == 0 ? ends + 1 : 0;
         if (length > 0) {
             mp_lines_add(&lines, piece, (size_t)length);
         }
-    } while (length > 0 ||
+    } while (length > 0 || ends == 1 ||
              (length < 0 && errno == EINTR && ++interruptions < MP_MOST_INTERRUPTIONS));
     int error = length < 0 ? errno : mp_smaps_end(&smaps);
     (void)close(fd);

@@ -30,6 +30,10 @@ def folder(tmp_path):
     for name in ("here", "tmp"):
         (tmp_path / name).mkdir()
     yield tmp_path / "here"
+    # Where memprobe was killed, its observer removes the folder, which takes a moment.
+    within = time.monotonic() + 10
+    while os.listdir(tmp_path / "tmp") and time.monotonic() < within:
+        time.sleep(0.02)
     assert os.listdir(tmp_path / "tmp") == []
 
 
