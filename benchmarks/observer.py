@@ -142,7 +142,7 @@ def family():
             options = {"stdout": subprocess.PIPE, "start_new_session": True}
             with subprocess.Popen(command, **options) as process:
                 process.stdout.readline()
-                time.sleep(3)  # until they are no longer young
+                time.sleep(11)  # until they are no longer new
                 observer = observer_of(process.pid)
                 before, began = cpu_seconds(observer), time.monotonic()
                 time.sleep(SECONDS)

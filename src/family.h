@@ -22,7 +22,8 @@ struct mp_member {
     /* What it was like at the last look. */
     uint64_t pages; /* 0 before the first */
     uint64_t shared;
-    bool wanted; /* that is to be stored */
+    bool wanted;  /* that is to be stored */
+    bool stirred; /* RSS has changed since the last reading of `details` */
     int64_t read_ns;
     uint64_t stored; /* pages of the last sample that was stored */
     uint64_t peak;   /* bytes */
@@ -31,7 +32,9 @@ struct mp_member {
     int64_t look_ns; /* when it is due */
     int64_t store_ns;
     int64_t details_ns;
+    int64_t check_ns; /* when its file was looked after */
     int64_t group_ns;
+    int64_t name_ns;
     int64_t pss_ns; /* when the next reading is due */
 
     /* How it ended, if it has. */

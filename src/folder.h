@@ -31,7 +31,7 @@ int mp_folder_clear(struct mp_folder_file *file);
 /* Removes a file, or if `file` isn't NULL only if the name is still that open one's. */
 void mp_folder_remove(const struct mp_folder_file *file, const char *name);
 
-/* Is it still in a folder, with all that was written to it? */
+/* Is it still in a folder, with what was written to it? */
 bool mp_folder_is_whole(const struct mp_folder_file *file);
 
 /* Does a process hold the file of that name? */

@@ -24,6 +24,8 @@
 #define LEAST_LOOK_NS (SECOND_NS / 100)
 #define YOUNG_NS SECOND_NS
 #define NEW_NS (10 * SECOND_NS)
+#define STILL_NS (5 * SECOND_NS)
+#define NAME_NS (5 * SECOND_NS)
 #define GROUP_NS (60 * SECOND_NS)
 #define KEEP_NS (60 * SECOND_NS)
 /* From the end of the family to that of the observer. */
@@ -37,9 +39,8 @@ static struct mp_family family;
 static struct mp_recording_settings settings;
 static int64_t keep_bytes;
 static int flags;
-static int64_t look_ns;    /* between two looks at a process that stands still, */
-static int64_t fast_ns;    /* and at one that moves */
-static int64_t details_ns; /* between what is read besides RSS */
+static int64_t look_ns; /* between two looks at a process that stands still, */
+static int64_t fast_ns; /* and at one that moves */
 
 /* The process that the observer was started for, in whose file the short-lived are
  * summed up; also after its end. */
@@ -56,6 +57,12 @@ static int64_t keep_ns;
 static int64_t counted_ns;
 
 static struct mp_kills kills[MP_CGROUP_MOST]; /* of each group */
+
+static int64_t
+most(int64_t one, int64_t other)
+{
+    return one > other ? one : other;
+}
 
 static bool
 moved(uint64_t from, uint64_t to)
@@ -173,15 +180,21 @@ static void
 read_details(struct mp_member *member, int64_t now_ns)
 {
     member->details_ns = now_ns;
+    member->stirred = false;
     mp_process_read_details(&member->process, &member->details);
     read_pss(member, now_ns);
     if (member->details.peak != MP_PROCESS_UNKNOWN &&
         member->details.peak > member->peak) {
         member->peak = member->details.peak;
     }
-    mp_recording_describe(&member->recording, &member->process, &member->details);
+    mp_recording_describe(&member->recording, &member->details);
+    bool is_new = now_ns - member->started_ns < NEW_NS;
+    if (is_new || look_at_all || now_ns - member->name_ns >= NAME_NS) {
+        member->name_ns = now_ns;
+        mp_recording_name(&member->recording, &member->process);
+    }
     /* At first it may be on its way to a group of its own. */
-    if (now_ns - member->started_ns < NEW_NS || now_ns - member->group_ns >= GROUP_NS) {
+    if (is_new || now_ns - member->group_ns >= GROUP_NS) {
         member->group_ns = now_ns;
         member->group = mp_cgroup_of(member->process.pid);
         if (member->group >= 0 && !kills[member->group].read) {
@@ -208,13 +221,15 @@ is_over(int64_t interval_ns, int64_t since_ns, int64_t now_ns)
     return now_ns - since_ns >= interval_ns - fast_ns / 2;
 }
 
-/* Is it time for what is read besides RSS? That takes 40 times as long: where the
- * interval is short, only of new processes so often. */
+/* Is it time for what is read besides RSS? That takes ten times as long, so of those
+ * who are neither new nor have moved by a page it is read less often. */
 static bool
 are_details_due(const struct mp_member *member, int64_t now_ns)
 {
-    bool is_new = now_ns - member->started_ns < NEW_NS;
-    int64_t interval_ns = is_new ? settings.interval_ns : details_ns;
+    int64_t interval_ns = settings.interval_ns;
+    if (now_ns - member->started_ns >= NEW_NS) {
+        interval_ns = most(interval_ns, member->stirred ? SECOND_NS : STILL_NS);
+    }
     return look_at_all || is_over(interval_ns, member->details_ns, now_ns);
 }
 
@@ -226,6 +241,9 @@ store(struct mp_member *member, int64_t now_ns)
     bool due = has_file(member) || is_due(member, now_ns);
     if (due && are_details_due(member, now_ns)) {
         read_details(member, now_ns);
+    }
+    if (due && is_over(settings.interval_ns, member->check_ns, now_ns)) {
+        member->check_ns = now_ns;
         mp_recording_check(&member->recording);
         member->recording.held = false; /* its holder may have gone */
     }
@@ -288,6 +306,7 @@ look(struct mp_member *member)
     if (error == 0) {
         uint64_t bytes = pages * settings.machine.page_size;
         hot |= moved(member->pages, pages);
+        member->stirred |= pages != member->pages;
         member->pages = pages;
         member->shared = shared;
         member->peak = bytes > member->peak ? bytes : member->peak;
@@ -396,6 +415,7 @@ begin(struct mp_member *member)
 {
     member->group = MP_CGROUP_NONE;
     member->group_ns = -GROUP_NS;
+    member->name_ns = -NAME_NS;
     member->details.pss = MP_PROCESS_UNKNOWN;
     member->details.uss = MP_PROCESS_UNKNOWN;
     return mp_recording_begin(&member->recording, &settings, &member->process);
@@ -439,12 +459,6 @@ pass(int64_t now_ns)
     } else if (alone_ns == INT64_MAX) {
         alone_ns = now_ns;
     }
-}
-
-static int64_t
-most(int64_t one, int64_t other)
-{
-    return one > other ? one : other;
 }
 
 /* Says what went wrong. Returns the program's exit status. */
@@ -663,7 +677,6 @@ main(int count, char **arguments)
     if (settings.interval_ns <= 0) {
         return refuse(EINVAL, arguments[1]);
     }
-    details_ns = most(settings.interval_ns, SECOND_NS);
     fast_ns = most(settings.interval_ns / 100, LEAST_LOOK_NS);
     look_ns = most(settings.interval_ns / 10, LEAST_LOOK_NS);
     int error = mp_folder_start(MP_TALK_FOLDER);

@@ -137,14 +137,19 @@ note_command(struct mp_recording *recording, const char *command, size_t length)
 }
 
 void
-mp_recording_describe(struct mp_recording *recording, const struct mp_process *process,
-                      const struct mp_process_details *details)
+mp_recording_name(struct mp_recording *recording, const struct mp_process *process)
 {
     char command[MP_RECORD_BLOCK_BYTES];
     size_t length = mp_process_command(process, command, sizeof command);
     if (length > 0) {
         note_command(recording, command, length);
     }
+}
+
+void
+mp_recording_describe(struct mp_recording *recording,
+                      const struct mp_process_details *details)
+{
     struct mp_record_changing *changing = &recording->changing;
     if (details->parent != MP_PROCESS_UNKNOWN && details->parent != changing->parent) {
         changing->parent = details->parent;
@@ -306,15 +311,10 @@ mp_recording_write(struct mp_recording *recording, int64_t now_ns,
     write_by(recording, now_ns, rewrite, summary);
 }
 
-/* Somebody may have cut it, and then it is as long as before after the next write. */
 void
 mp_recording_check(struct mp_recording *recording)
 {
-    static struct mp_record_head head;
-    if (recording->file.descriptor != 0 &&
-        (!mp_folder_is_whole(&recording->file) ||
-         mp_folder_read(&recording->file, 0, &head) != 0 ||
-         mp_record_file_head_now(&head) == NULL)) {
+    if (recording->file.descriptor != 0 && !mp_folder_is_whole(&recording->file)) {
         mp_folder_close(&recording->file);
     }
 }

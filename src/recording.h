@@ -40,9 +40,12 @@ int mp_recording_begin(struct mp_recording *recording,
                        const struct mp_recording_settings *settings,
                        const struct mp_process *process);
 
-/* Notes the command line that the process has now, whose parent it is, and its user. */
+/* Notes the command line that the process has now. */
+void mp_recording_name(struct mp_recording *recording,
+                       const struct mp_process *process);
+
+/* Notes its parent and its user. */
 void mp_recording_describe(struct mp_recording *recording,
-                           const struct mp_process *process,
                            const struct mp_process_details *details);
 
 /* Makes the file, or goes on in the one that is there, unless it was tried a short time

@@ -139,12 +139,16 @@ mp_folder_remove(const struct mp_folder_file *file, const char *name)
     (void)unlinkat(folder, name, 0);
 }
 
+/* If somebody has cut it, it is as long as before after the next write, with zeros. */
 bool
 mp_folder_is_whole(const struct mp_folder_file *file)
 {
     struct stat found;
+    char magic[sizeof MP_RECORD_MAGIC - 1];
     return fstat(descriptor_of(file), &found) == 0 && found.st_nlink > 0 &&
-           found.st_size >= (off_t)file->slots * MP_RECORD_BLOCK_BYTES;
+           found.st_size >= (off_t)file->slots * MP_RECORD_BLOCK_BYTES &&
+           pread(descriptor_of(file), magic, sizeof magic, 0) == sizeof magic &&
+           memcmp(magic, MP_RECORD_MAGIC, sizeof magic) == 0;
 }
 
 bool
