@@ -552,6 +552,18 @@ standing_error(void)
     return NULL;
 }
 
+/* Closes all files, so that whoever has told it to stop finds them free. */
+static void
+let_go(void)
+{
+    for (size_t i = 0; i < family.count; i++) {
+        mp_folder_close(&family.members[i]->recording.file);
+    }
+    if (recorder != NULL) {
+        mp_folder_close(&recorder->recording.file);
+    }
+}
+
 /* Answers a request. */
 static void
 answer(const char *line, int64_t now_ns)
@@ -560,6 +572,7 @@ answer(const char *line, int64_t now_ns)
     unsigned long number = 0;
     uint32_t pid = 0;
     int64_t status = 0;
+    const struct mp_member *failed = NULL;
     if (sscanf(line, "look %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
@@ -576,18 +589,18 @@ answer(const char *line, int64_t now_ns)
     } else if (sscanf(line, "stop %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
+        failed = standing_error();
+        let_go();
         stopping = true;
-        const struct mp_member *failed = standing_error();
-        if (failed != NULL) {
-            (void)snprintf(text, sizeof text, "error %lu %d %s", number,
-                           failed->recording.error, failed->recording.name);
-            (void)mp_talk_send(text);
-            return;
-        }
     } else {
         return;
     }
-    (void)snprintf(text, sizeof text, "done %lu", number);
+    if (failed != NULL) {
+        (void)snprintf(text, sizeof text, "error %lu %d %s", number,
+                       failed->recording.error, failed->recording.name);
+    } else {
+        (void)snprintf(text, sizeof text, "done %lu", number);
+    }
     (void)mp_talk_send(text);
 }
 

@@ -343,6 +343,24 @@ if {how!r} != "return":
 
 
 @linux
+def test_started_again_at_once_it_records(run, read_all, tmp_path):
+    """The one that was stopped holds nothing any more when stop_recording() returns."""
+    run("""
+for _ in range(30):
+    memprobe.record("trail", 0.05)
+    memprobe.stop_recording()
+memprobe.record("trail", 0.05)
+time.sleep(0.5)
+held = bytearray(b"x") * (60 << 20)
+time.sleep(0.3)
+assert len([pid for pid in observers() if status_of(pid)["State"][0] != "Z"]) == 1
+memprobe.stop_recording()
+""")
+    (record,) = read_all(tmp_path / "trail").values()
+    assert record.last > 60 << 20
+
+
+@linux
 def test_an_observer_that_stands_still_holds_nobody_up(run):
     run("""
 memprobe.record("trail")
