@@ -18,6 +18,12 @@ if sys.platform not in {"linux", "darwin", "win32"}:
         f"memprobe reads RSS on Linux, macOS and Windows, not on {sys.platform!r}."
     )
 
+if sys.maxsize < 2**32 or sys.byteorder != "little":
+    sys.exit(
+        "memprobe is for 64-bit, little-endian systems, and this Python is "
+        f"{sys.maxsize.bit_length() + 1}-bit, {sys.byteorder}-endian."
+    )
+
 # One wheel for 3.12 and later. The limited API of 3.10 has no buffer slots, that of
 # 3.11 no interpreters with a GIL of their own; free-threaded Python has none at all.
 free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#    error "the file is little-endian, and written as it lies in memory"
+#    error "memprobe is for little-endian systems, as its files are"
 #endif
 
 /* Ranges and dates add up in 64 bits with it, whatever a file claims. */

@@ -9,6 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Sizes and counts are kept in size_t and long, too: none of it was made for fewer. */
+#if UINTPTR_MAX < UINT64_MAX
+#    error "memprobe is for 64-bit systems"
+#endif
+
 /* How often a call that was interrupted is made anew: nobody is to wait for ever. */
 #define MP_MOST_INTERRUPTIONS 256
 

@@ -125,6 +125,41 @@ def test_each_file_compiles_alone_without_a_warning(
         subprocess.run(command, check=True, timeout=120)
 
 
+# What the compilers of such systems define, with headers that go by it.
+OTHER_SYSTEMS = {
+    "64-bit": ["-U__UINTPTR_MAX__", "-D__UINTPTR_MAX__=0xffffffffU"],
+    "little-endian": ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"],
+}
+
+
+@pytest.mark.parametrize("wanted", OTHER_SYSTEMS)
+def test_the_core_refuses_32_bits_and_big_endian(wanted):
+    file = {"64-bit": "probe.c", "little-endian": "record_file.c"}[wanted]
+    command = [compiler, "-ffreestanding", "-fsyntax-only", SOURCE / file]
+    allowed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"memprobe is for {wanted} systems" not in allowed.stderr
+    refused = subprocess.run(
+        [*command, *OTHER_SYSTEMS[wanted]], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0
+    assert f"memprobe is for {wanted} systems" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "other", ["sys.maxsize = 2**31 - 1", "sys.byteorder = 'big'"], ids=["32", "big"]
+)
+def test_the_build_refuses_32_bits_and_big_endian_before_it_compiles(other, tmp_path):
+    pytest.importorskip("setuptools")
+    code = f"import runpy, sys; {other}; runpy.run_path(sys.argv[1])"
+    command = [sys.executable, "-c", code, SOURCE.parent / "setup.py"]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("memprobe is for 64-bit, little-endian systems, and this")
+
+
 def test_only_the_binding_knows_python():
     for file in SOURCE.rglob("*.[ch]"):
         if file.stem not in ("_memprobe", "extension"):  # which includes the former
