@@ -13,16 +13,18 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-if sys.platform not in {"linux", "darwin", "win32"}:
-    sys.exit(
-        f"memprobe reads RSS on Linux, macOS and Windows, not on {sys.platform!r}."
-    )
-
 if sys.maxsize < 2**32 or sys.byteorder != "little":
     sys.exit(
         "memprobe is for 64-bit, little-endian systems, and this Python is "
         f"{sys.maxsize.bit_length() + 1}-bit, {sys.byteorder}-endian."
     )
+
+# The system that is built for, which need not be this one (`nox -s wheels`).
+platform = sysconfig.get_platform()
+SYSTEMS = {"linux": "linux", "macosx": "macos", "mingw": "windows", "win": "windows"}
+system = SYSTEMS.get(platform.replace("_", "-").partition("-")[0])
+if system is None:
+    sys.exit(f"memprobe reads RSS on Linux, macOS and Windows, not on {platform!r}.")
 
 # One wheel for 3.12 and later. The limited API of 3.10 has no buffer slots, that of
 # 3.11 no interpreters with a GIL of their own; free-threaded Python has none at all.
@@ -35,12 +37,12 @@ version = re.search('^__version__ = (".*")$', python, re.MULTILINE)
 macros = [("MEMPROBE_VERSION", version[1])]
 if abi3:
     macros.append(("Py_LIMITED_API", "0x030C0000"))
-if free_threaded and sys.platform == "win32":
+if free_threaded and system == "windows":
     # There both builds of Python share their headers, which leave it to whoever
     # compiles (Python's "C API Extension Support for Free Threading").
     macros.append(("Py_GIL_DISABLED", "1"))
 
-if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
+if platform.startswith("win-") and "GCC" not in sys.version:
     compile_args = ["/std:c11", "/experimental:c11atomics"]
 else:
     compile_args = ["-O3", "-fvisibility=hidden"]
@@ -51,18 +53,20 @@ OBSERVER_OF = {
         *("linux/cgroup", "linux/os", "linux/process", "statm"),
         *("posix/folder", "posix/line", "posix/talk"),
     ],
-    "darwin": ["macos/os", "macos/process", "posix/folder", "posix/line", "posix/talk"],
-    "win32": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
+    "macos": ["macos/os", "macos/process", "posix/folder", "posix/line", "posix/talk"],
+    "windows": ["windows/folder", "windows/os", "windows/process", "windows/talk"],
 }
+exe_extension = ".exe" if system == "windows" else ""
 
 
 class build_with_observer(build_ext):
     """Also links the observer, beside the extension, wherever that lies."""
 
     def build_extension(self, ext):
+        self.compiler.exe_extension = exe_extension
         super().build_extension(ext)
         objects = self.compiler.compile(
-            [f"src/{name}.c" for name in OBSERVER + OBSERVER_OF[sys.platform]],
+            [f"src/{name}.c" for name in OBSERVER + OBSERVER_OF[system]],
             output_dir=os.path.join(self.build_temp, "observer"),
             include_dirs=["src"],
             extra_postargs=compile_args,
@@ -76,7 +80,7 @@ class build_with_observer(build_ext):
         )
 
     def observer_beside(self, extension):
-        name = "_observer" + (self.compiler.exe_extension or "")
+        name = "_observer" + exe_extension
         return os.path.join(os.path.dirname(extension), name)
 
     def copy_extensions_to_source(self):
@@ -112,7 +116,7 @@ setup(
             py_limited_api=abi3,
             extra_compile_args=compile_args,
             # glibc before 2.34 has pthread_atfork in a static part of libpthread.
-            extra_link_args=["-pthread"] if sys.platform == "linux" else [],
+            extra_link_args=["-pthread"] if system == "linux" else [],
         )
     ],
     options={"bdist_wheel": {"py_limited_api": "cp312"}} if abi3 else {},

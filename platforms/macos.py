@@ -47,7 +47,7 @@ def build_observer(target, output):
     names = ast.literal_eval(
         re.search(r"^OBSERVER = (\[.*?\])", SETUP, re.DOTALL | re.MULTILINE)[1]
     )
-    names += ast.literal_eval(re.search(r'"darwin": (\[.*?\])', SETUP, re.DOTALL)[1])
+    names += ast.literal_eval(re.search(r'"macos": (\[.*?\])', SETUP, re.DOTALL)[1])
     command = [
         *(sys.executable, "-m", "ziglang", "cc", "-target", target, "-O3", *WARNINGS),
         *("-I", str(CHECKOUT / "src")),

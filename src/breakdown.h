@@ -85,6 +85,9 @@ void mp_pymalloc_read(struct mp_pymalloc *pymalloc);
 /* Returns who owns malloc, as mp_breakdown_read says it. */
 const char *mp_malloc_read(struct mp_malloc *malloc);
 
+/* Linux: where the library or program begins whose malloc it is; NULL if not known. */
+const void *mp_malloc_library(void);
+
 /* Lets malloc give free memory back to the system. */
 void mp_malloc_trim(void);
 

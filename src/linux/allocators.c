@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* Where a function is that the process has, NULL if it has none of that name. By name,
@@ -19,15 +20,23 @@ symbol(const char *name)
     return dlsym(RTLD_DEFAULT, name);
 }
 
-/* Are both there, and of the same library or program? */
-static bool
-come_together(const char *name, const char *other)
+/* Where the library or program begins that this is in, NULL if it is in none. */
+static const void *
+file_of(const void *address)
 {
-    Dl_info one, two;
-    void *at = symbol(name);
-    void *other_at = symbol(other);
-    return at != NULL && other_at != NULL && dladdr(at, &one) != 0 &&
-           dladdr(other_at, &two) != 0 && one.dli_fbase == two.dli_fbase;
+    Dl_info info;
+    return address != NULL && dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
+}
+
+/* A program that is linked for a fixed address, as Debian's python3 is, stands in with
+ * entries of its own for the functions of libc whose address it takes. dlsym() answers
+ * with those, too. No Python takes the address of aligned_alloc(). */
+const void *
+mp_malloc_library(void)
+{
+    const void *program = file_of((const void *)getauxval(AT_ENTRY));
+    const void *found = file_of(symbol("malloc"));
+    return found == program ? file_of(symbol("aligned_alloc")) : found;
 }
 
 /* By what else its library has: the file may have any name, or be the program's. It
@@ -45,8 +54,9 @@ malloc_owner(void)
         {"getpid", "musl"}, /* a libc that isn't glibc */
     };
     const char *owner = atomic_load(&known);
+    const void *library = owner == NULL ? mp_malloc_library() : NULL;
     for (size_t i = 0; owner == NULL && i < sizeof owners / sizeof *owners; i++) {
-        if (come_together("malloc", owners[i].symbol)) {
+        if (library != NULL && library == file_of(symbol(owners[i].symbol))) {
             owner = owners[i].owner;
         }
     }

@@ -135,7 +135,7 @@ are_pythons(const struct allocator *allocator, const struct python *python)
 static bool
 sizes_can_be_asked(void)
 {
-    const void *library = library_of(dlsym(RTLD_DEFAULT, "malloc"));
+    const void *library = mp_malloc_library();
     return library != NULL &&
            library_of(dlsym(RTLD_DEFAULT, "malloc_usable_size")) == library;
 }

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pickle
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -766,3 +767,37 @@ if {thread}:
     )
     # What a thread may still use isn't deleted.
     assert out == ("True\n" if thread else "True\nRSS\n")
+
+
+FIXED_ADDRESS = """
+#include "breakdown.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+void *(*volatile taken)(size_t);
+
+int
+main(void)
+{
+    struct mp_malloc found;
+    taken = malloc;
+    puts(mp_malloc_read(&found));
+    return taken(1) == NULL || found.system == MP_UNKNOWN;
+}
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's entries")
+def test_whose_malloc_it_is_in_a_program_for_a_fixed_address(compile_c, tmp_path):
+    """Debian's python3 is one: dlsym() names the program for malloc() there."""
+    source = HERE.parent.parent / "src"
+    if not source.is_dir():
+        pytest.skip("no sources beside the tests")
+    (tmp_path / "fixed.c").write_text(FIXED_ADDRESS)
+    names = ["linux/allocators.c", "lines.c", "malloc_text.c"]
+    files = [tmp_path / "fixed.c", *(source / name for name in names)]
+    options = ["-fno-pie", "-no-pie", "-rdynamic", "-I", source]
+    program = compile_c(tmp_path / "fixed", *options, *files, "-ldl")
+    clean = {name: it for name, it in os.environ.items() if name != "LD_PRELOAD"}
+    command = subprocess.run([program], env=clean, capture_output=True, check=True)
+    assert command.stdout == b"glibc\n"
