@@ -164,6 +164,13 @@ def wheel(session):
         session.error(f"it needs {libraries}")
 
 
+@nox.session
+def wheels(session):
+    """The wheels of all systems, from this one: platforms/wheels.py says how."""
+    session.install("-q", "abi3audit", "abi3info", "auditwheel", "ziglang==0.15.2")
+    session.run("python", "platforms/wheels.py", *session.posargs)
+
+
 # The text
 
 
@@ -220,6 +227,36 @@ def c_(session):
         files = [str(test), *sources("linux", "posix")]
         session.run(*command, *files, "-o", str(program), external=True, silent=True)
         session.run(str(program), external=True)
+
+
+@nox.session
+def arm64(session):
+    """The C tests and what the fuzzer has found, on arm64 as qemu emulates it."""
+    compiler = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"]
+    debian(session, *compiler, "qemu-user-static")
+    folder = Path(session.create_tmp()).resolve()
+    Path(folder, "core.a").unlink(missing_ok=True)
+    cc = ["aarch64-linux-gnu-gcc", "-g", "-O1", *WARNINGS, "-Isrc", "-Itests/c"]
+    core = str(folder / "core.a")
+    for file in sources("linux", "posix"):
+        compiled = str(folder / f"{file.replace('/', '-')}.o")
+        session.run(*cc, "-c", file, "-o", compiled, external=True, silent=True)
+        session.run("ar", "-qc", core, compiled, external=True, silent=True)
+    tests = {str(test): [core] for test in Path("tests/c").glob("test_*.c")}
+    corpora = {}
+    for corpus in Path("tests/fuzz/corpus").iterdir():
+        target = f"tests/fuzz/{corpus.name}.c"
+        tests[target] = ["tests/fuzz/replay.c", f"src/{corpus.name}.c"]
+        corpora[target] = sorted(map(str, corpus.iterdir()))
+    for test, rest in sorted(tests.items()):
+        program = str(folder / Path(test).stem)
+        command = [*cc, "-static", test, *rest, "-o", program, "-lm", "-pthread"]
+        session.run(*command, external=True, silent=True)
+        arguments = corpora.get(test, [])
+        session.run(
+            "qemu-aarch64-static", program, *arguments, external=True, log=False
+        )
+        session.log(f"{test}: passed" + f", {len(arguments)} inputs" * bool(arguments))
 
 
 @nox.session

@@ -79,6 +79,11 @@ class build_with_observer(build_ext):
             objects, "_observer", folder, extra_postargs=flags + ext.extra_link_args
         )
 
+    def get_ext_filename(self, fullname):
+        """The suffix is that of this system, and may be needed for Windows."""
+        name = super().get_ext_filename(fullname)
+        return name.replace(".abi3.so", ".pyd") if system == "windows" else name
+
     def observer_beside(self, extension):
         name = "_observer" + exe_extension
         return os.path.join(os.path.dirname(extension), name)
