@@ -331,7 +331,9 @@ def programs(folder):
         (folder / name).write_text(text)
         (folder / name).chmod(mode)
     (folder / "empty").mkdir()
-    return {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    # Of a command that isn't found a folder that can't be searched is told first.
+    path = [it for it in os.get_exec_path() if os.access(it, os.X_OK)]
+    return {"PATH": os.pathsep.join([f"{folder}/bin", *path])}
 
 
 @pytest.mark.parametrize(
