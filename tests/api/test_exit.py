@@ -27,7 +27,7 @@ class User:
         sample_mem()
         configure(capacity=100)
         sample_mem()
-        if len(snapshot()) < 2 or peak_rss() < rss() or not mem_rss():
+        if len(snapshot()) < 2 or rss() > peak_rss() or not mem_rss():
             raise AssertionError
         if self.of_python:
             stats, memdump, new_file = self.of_python
