@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import os
 import shutil
@@ -38,6 +39,28 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name in ELSEWHERE or item.path.name in ELSEWHERE_FILES:
             item.add_marker("no_sanitizer")
+
+
+@functools.cache
+def refusal(code):
+    """How these lines of Python fail in a process of their own; None if they don't."""
+    env = {**os.environ, "PYTHONPATH": str(FAULTS)}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.stderr.strip().rpartition("\n")[2] if result.returncode else None
+
+
+def pytest_runtest_setup(item):
+    """Who may do a thing only a try can tell: root of a namespace may do less."""
+    for mark in item.iter_markers("needs"):
+        if reason := refusal(*mark.args):
+            pytest.skip(f"a process here can't {mark.kwargs['what']}: {reason}")
 
 
 @pytest.fixture(autouse=True)

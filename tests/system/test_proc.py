@@ -1,9 +1,7 @@
 """/proc in all the states that it can be in: this process's RSS, or OSError."""
 
 import errno
-import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
@@ -30,20 +28,8 @@ def assert_right_by_descriptor():
 """
 
 
-@pytest.fixture(scope="session")
-def own_mounts():
-    command = [sys.executable, "-c", "import mounts; mounts.own_mounts()"]
-    env = {**os.environ, "PYTHONPATH": str(FAULTS)}
-    result = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    if result.returncode != 0:
-        reason = result.stderr.splitlines()[-1]
-        pytest.skip(f"a process here can't have mounts of its own: {reason}")
-
-
 @pytest.fixture
-def run_mounted(run_fault, own_mounts):
+def run_mounted(run_fault):
     """Run code that mounts and unmounts for itself alone."""
 
     def run(code, **options):
@@ -52,8 +38,18 @@ def run_mounted(run_fault, own_mounts):
     return run
 
 
-needs_root = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="only root may setuid()"
+OWN = "import mounts; mounts.own_mounts(); "
+needs_own_mounts = pytest.mark.needs(OWN, what="have mounts of its own")
+needs_proc_away = pytest.mark.needs(
+    OWN + "mounts.unmount('/proc')", what="unmount /proc"
+)
+needs_own_root = pytest.mark.needs(
+    OWN + "import tempfile; mounts.bind('/', tempfile.mkdtemp())",
+    what="have its root in another place",
+)
+needs_other_users = pytest.mark.needs(
+    "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)",
+    what="become another user",
 )
 needs_seccomp = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64"),
@@ -64,6 +60,7 @@ needs_seccomp = pytest.mark.skipif(
 # Missing, gone, masked
 
 
+@needs_proc_away
 def test_without_proc_everything_is_refused_until_it_is_there(run_mounted):
     run_mounted(f"""
 mounts.unmount("/proc")
@@ -82,6 +79,7 @@ assert memprobe.rss() <= memprobe.peak_rss()
 """)
 
 
+@needs_own_root
 def test_after_a_chroot_without_proc_an_import_works_and_readings_are_refused(
     run_mounted, tmp_path
 ):
@@ -98,8 +96,11 @@ assert_all_refused({errno.ENOENT})
 """)
 
 
+@needs_own_mounts
 @pytest.mark.parametrize("read_before", [True, False])
-@pytest.mark.parametrize("how", ["umount", "chroot", "tmpfs"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("umount", marks=needs_proc_away), "chroot", "tmpfs"]
+)
 def test_readings_go_on_when_proc_has_gone(run_mounted, how, read_before, tmp_path):
     """The file was opened at the import, and /proc for who needs to open it anew.
 
@@ -146,6 +147,7 @@ assert memprobe.snapshot().tolist() == before
 """)
 
 
+@needs_own_mounts
 @pytest.mark.parametrize("mask", ["statm", "self", "proc"])
 @pytest.mark.parametrize("imported_before", [True, False])
 def test_a_file_that_is_mounted_over_statm_is_never_believed(
@@ -190,7 +192,8 @@ assert memprobe.stats().count == (3 if {imported_before} else 0)
 # Other rights
 
 
-@needs_root
+@needs_own_mounts
+@needs_other_users
 def test_hidepid_and_another_user(run_mounted):
     """In a PID namespace: the option holds for all that see the same /proc."""
     run_mounted(f"""{START}
@@ -225,7 +228,7 @@ in_child(first)
 """)
 
 
-@needs_root
+@needs_other_users
 @pytest.mark.parametrize("read_before", [True, False])
 def test_setuid_and_no_dumps(run_fault, read_before):
     run_fault(f"""{START}
@@ -557,6 +560,7 @@ def in_a_child_of_another_namespace(work):
 """
 
 
+@needs_own_mounts
 def test_ps_in_another_pid_namespace_is_this_process(run_mounted):
     """Also where parent and child, each in its own, are process 1."""
     run_mounted(f"""
@@ -579,6 +583,7 @@ assert memprobe.ps() is first
 """)
 
 
+@needs_own_mounts
 def test_ps_by_another_proc_that_psutil_was_told_of(run_mounted, tmp_path):
     """As in a container that has the host's processes in a folder of its own."""
     run_mounted(f"""
@@ -596,6 +601,7 @@ in_a_child_of_another_namespace(child)
 """)
 
 
+@needs_own_mounts
 @pytest.mark.parametrize("asked_before", [True, False])
 def test_ps_after_a_chroot_is_never_somebody_else(run_mounted, asked_before, tmp_path):
     run_mounted(f"""

@@ -3,7 +3,6 @@
 Samples come, or stop_sampling() says why not.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,20 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's threads")
 
 FAULTS = Path(__file__).resolve().parent.parent / "faults"
-needs_root = pytest.mark.skipif(
-    sys.platform == "linux" and os.geteuid() != 0, reason="needs root"
+needs_chroot = pytest.mark.needs("import os; os.chroot('/')", what="chroot")
+needs_namespace = pytest.mark.needs(
+    "import mounts; mounts.unshare(mounts.CLONE_NEWPID)", what="have a PID namespace"
+)
+needs_locked_memory = pytest.mark.needs(
+    "import ctypes; assert ctypes.CDLL(None).mlockall(3) == 0", what="lock its memory"
+)
+needs_other_users = pytest.mark.needs(
+    "import os; os.setresuid(54321, 54321, 54321)", what="become another user"
+)
+needs_proc_mounted = pytest.mark.needs(
+    "import mounts, tempfile; mounts.own_mounts();"
+    " mounts.mount('proc', tempfile.mkdtemp(), 'proc')",
+    what="mount a /proc",
 )
 
 START = """
@@ -72,7 +83,7 @@ with memprobe.sampling(0.001), memprobe.measure():
 """)
 
 
-@needs_root
+@needs_locked_memory
 def test_the_thread_takes_little_where_all_memory_is_locked(run_sampler):
     run_sampler("""
 memprobe.sample_mem()
@@ -142,7 +153,7 @@ assert time.monotonic() - start < 0.5
 # What it needs open
 
 
-@needs_root
+@needs_chroot
 @pytest.mark.parametrize("closed", ["open", "all closed"])
 def test_samples_come_after_a_chroot_without_proc(run_sampler, tmp_path, closed):
     run_sampler(f"""
@@ -166,7 +177,7 @@ if {closed!r} == "open":
 """)
 
 
-@needs_root
+@needs_proc_mounted
 def test_silence_is_told_and_ends_with_its_cause(run_sampler, tmp_path):
     """A start in a chroot without /proc, with nothing open."""
     run_sampler(f"""
@@ -259,7 +270,7 @@ libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0)
 # Where no thread can be had
 
 
-@needs_root
+@needs_other_users
 def test_no_thread_at_the_limit_of_processes_is_an_error(run_sampler):
     run_sampler("""
 from forks import in_child
@@ -282,7 +293,7 @@ in_child(child)
 """)
 
 
-@needs_root
+@needs_other_users
 def test_a_thread_that_could_not_be_had_again_is_started_at_the_next_chance(
     run_sampler,
 ):
@@ -323,7 +334,7 @@ os.waitpid(pid, 0)
 """)
 
 
-@needs_root
+@needs_namespace
 def test_the_thread_stays_where_none_could_be_had_again(run_sampler):
     """Python warns then, rather than that the sampler falls silent."""
     run_sampler("""
