@@ -59,8 +59,19 @@ def refusal(code):
 def pytest_runtest_setup(item):
     """Who may do a thing only a try can tell: root of a namespace may do less."""
     for mark in item.iter_markers("needs"):
-        if reason := refusal(*mark.args):
-            pytest.skip(f"a process here can't {mark.kwargs['what']}: {reason}")
+        skip_unless(*mark.args, **mark.kwargs)
+
+
+def skip_unless(code, what):
+    if reason := refusal(code):
+        pytest.skip(f"a process here can't {what}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def other_users():
+    """Skip where no process can become another user."""
+    become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+    skip_unless(become, "become another user")
 
 
 @pytest.fixture(autouse=True)

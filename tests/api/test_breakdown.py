@@ -243,7 +243,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @glibc
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="not root")
+@pytest.mark.needs("import os; os.setuid(65534)", what="become another user")
 def test_heaps_are_found_by_who_is_not_dumpable(run_python):
     """After setuid() /proc/self/mem can't be opened."""
     run_python(f"""

@@ -615,8 +615,8 @@ wait_until_alone()
 
 
 @linux
-@pytest.mark.skipif(
-    os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="root"
+@pytest.mark.needs(
+    "import mounts; mounts.unshare(mounts.CLONE_NEWPID)", what="have a PID namespace"
 )
 def test_a_block_that_nobody_can_watch_is_refused(run_python):
     """After unshare(CLONE_NEWPID) a process has no new thread, ever."""

@@ -17,7 +17,6 @@ if sys.platform != "linux":
     pytest.skip("watched by /proc", allow_module_level=True)
 
 MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
-root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 FAMILY = """
 import subprocess, sys, time
@@ -240,7 +239,7 @@ def test_wrong_usage_is_one_line(watch, words, said):
     assert watching.returncode == 2
 
 
-@root
+@pytest.mark.usefixtures("other_users")
 def test_another_users_process_and_another_namespaces(start, watch):
     if shutil.which("unshare") is None:
         pytest.skip("no unshare")

@@ -196,12 +196,6 @@ def start_program(trail):
         program.end()
 
 
-@pytest.fixture
-def root():
-    if os.name == "nt" or os.geteuid() != 0:
-        pytest.skip("only root may do that")
-
-
 def pytest_ignore_collect(collection_path):
     """The observer's tests need forks; Windows has its own."""
     return True if sys.platform == "win32" else None

@@ -94,7 +94,9 @@ print(pid, grandchild)
 
 
 @linux
-def test_a_child_of_another_user_and_one_that_may_not_be_looked_into(recorded, root):
+def test_a_child_of_another_user_and_one_that_may_not_be_looked_into(
+    recorded, other_users
+):
     records = recorded("""
 import ctypes
 libc = ctypes.CDLL(None)
@@ -116,7 +118,7 @@ time.sleep(0.3)
 
 
 @linux
-def test_a_child_in_a_jail_and_one_in_other_namespaces(recorded, root, tmp_path):
+def test_a_child_in_a_jail_and_one_in_other_namespaces(recorded, other_users, tmp_path):
     records = recorded(f"""
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)

@@ -37,7 +37,7 @@ def test_a_missing_folder_and_a_file_are_errors_that_name_them(tmp_path):
 
 
 @linux
-def test_a_folder_that_may_not_be_written_to(run_python, root):
+def test_a_folder_that_may_not_be_written_to(run_python, other_users):
     run_python("""
 import os, tempfile
 import memprobe
@@ -187,7 +187,7 @@ def test_a_file_that_is_removed_or_cut_is_made_anew(start_program, trail, wait_f
 
 
 @pytest.fixture
-def small_disk(tmp_path, root):
+def small_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", folder]

@@ -98,7 +98,7 @@ def test_swap_pss_and_uss(start_program, read_all):
     assert read_all()[os.getpid()].pss is None
 
 
-def test_title_and_user_as_they_are_by_now(recorded, root):
+def test_title_and_user_as_they_are_by_now(recorded, other_users):
     (record,) = recorded("""
 import ctypes
 def change():

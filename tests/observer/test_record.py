@@ -486,7 +486,7 @@ assert time.monotonic() - began < 1
 
 
 @linux
-def test_without_a_process_to_be_had_it_says_so(run, root):
+def test_without_a_process_to_be_had_it_says_so(run, other_users):
     run("""
 import resource, tempfile
 folder = tempfile.mkdtemp()
