@@ -810,6 +810,8 @@ raise_observer_error(int error, const char *what, const char *program)
         }
         return NULL;
     }
+    /* Of C's, while the others on Windows are the system's. */
+    error = error == ETIMEDOUT ? MP_NO_ANSWER : error;
     return raise_error(error, what[0] != '\0' ? what : program);
 }
 

@@ -1,6 +1,7 @@
 """What runs now: processes by name, and whether one can be watched."""
 
 import os
+import sys
 
 from memprobe._cli.text import words_of
 
@@ -38,7 +39,8 @@ def _ancestors(pid: int, parents: "dict[int, int]") -> "set[int]":
 
 def whats_wrong(pid: int) -> str:
     """Return why this number can't be watched, "" if it can."""
-    if not os.path.exists("/proc/self/status"):
+    # Under Wine there is a /proc, of other numbers.
+    if sys.platform != "linux" or not os.path.exists("/proc/self/status"):
         return ""  # the observer will know
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

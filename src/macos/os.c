@@ -138,7 +138,7 @@ create(struct mp_thread *thread)
 
 /* The lock and the condition aren't all zeros here; they stay. */
 static int
-prepare(struct mp_thread *thread)
+prepare_thread(struct mp_thread *thread)
 {
     if (thread->prepared) {
         return 0;
@@ -155,7 +155,7 @@ int
 mp_thread_start(struct mp_thread *thread, void (*run)(void *), void *argument)
 {
     sigset_t all, before;
-    int error = prepare(thread);
+    int error = prepare_thread(thread);
     if (error == 0 && !mp_thread_join(thread)) {
         error = EBUSY;
     }

@@ -11,6 +11,8 @@
 
 /* What a nearly full disk keeps for others: a twentieth of it, at most so much. */
 #define MOST_RESERVED (UINT64_C(16) << 20)
+/* From 1601 on, in 100 ns: in ns it doesn't fit 64 bits. */
+#define TICKS_TO_1970 INT64_C(116444736000000000)
 
 static HANDLE
 handle_of(const struct mp_folder_file *file)
@@ -29,11 +31,13 @@ int
 mp_folder_open(struct mp_folder_file *file, const char *name, bool make)
 {
     LARGE_INTEGER size;
-    /* Others may read it, and only that: so they see that it is held. */
-    HANDLE handle =
-        CreateFileA(name, GENERIC_READ | GENERIC_WRITE | DELETE, FILE_SHARE_READ, NULL,
-                    make ? OPEN_ALWAYS : OPEN_EXISTING,
-                    FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
+    /* Others may not write to it: so they see that it is held. Who reads it by C's or
+     * Python's open() doesn't let anybody have it open for its removal meanwhile, so
+     * that is no access that is asked for here. */
+    HANDLE handle = CreateFileA(
+        name, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
+        make ? OPEN_ALWAYS : OPEN_EXISTING,
+        FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
         DWORD error = GetLastError();
         return error == ERROR_SHARING_VIOLATION ? EBUSY : (int)error;
@@ -77,16 +81,26 @@ mp_folder_remove(const struct mp_folder_file *file, const char *name)
         (void)DeleteFileA(name);
     } else {
         FILE_DISPOSITION_INFO removed = {.DeleteFile = TRUE};
-        (void)SetFileInformationByHandle(handle_of(file), FileDispositionInfo, &removed,
-                                         sizeof removed);
+        HANDLE same =
+            ReOpenFile(handle_of(file), DELETE,
+                       FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, 0);
+        if (same != INVALID_HANDLE_VALUE) {
+            (void)SetFileInformationByHandle(same, FileDispositionInfo, &removed,
+                                             sizeof removed);
+            (void)CloseHandle(same);
+        }
     }
 }
 
-/* Nobody can remove or cut a file that is open here. */
+/* Nobody can cut a file that is open here. */
 bool
 mp_folder_is_whole(const struct mp_folder_file *file)
 {
-    return file->descriptor != 0;
+    FILE_STANDARD_INFO info;
+    return file->descriptor != 0 &&
+           GetFileInformationByHandleEx(handle_of(file), FileStandardInfo, &info,
+                                        sizeof info) &&
+           !info.DeletePending;
 }
 
 bool
@@ -188,8 +202,9 @@ mp_folder_list(const char *end, struct mp_folder_entry **entries, size_t *count)
         struct mp_folder_entry *entry = &(*entries)[(*count)++];
         memcpy(entry->name, found.cFileName, length + 1);
         entry->bytes = (uint64_t)found.nFileSizeHigh << 32 | found.nFileSizeLow;
-        entry->written_ns = ((int64_t)found.ftLastWriteTime.dwHighDateTime << 32 |
-                             found.ftLastWriteTime.dwLowDateTime) *
+        entry->written_ns = (((int64_t)found.ftLastWriteTime.dwHighDateTime << 32 |
+                              found.ftLastWriteTime.dwLowDateTime) -
+                             TICKS_TO_1970) *
                             100;
     } while (FindNextFileA(names, &found));
     (void)FindClose(names);

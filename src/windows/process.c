@@ -11,6 +11,8 @@
 #include <string.h>
 #include <tlhelp32.h>
 
+#define DAY_TICKS (INT64_C(24) * 3600 * 10000000)
+
 static struct {
     PROCESSENTRY32W *entries; /* of the last list of all processes */
     uint32_t *pids;
@@ -112,17 +114,24 @@ ticks_of(const FILETIME *time)
     return (int64_t)time->dwHighDateTime << 32 | time->dwLowDateTime;
 }
 
-/* When a process was created, in 100 ns since 1601. Returns 0 or a GetLastError() code.
- */
+/* When a process was created, in 100 ns since 1601; Wine says a date far from now of a
+ * process that it is still making. Returns 0 or a GetLastError() code. */
 static int
 read_start(HANDLE handle, uint64_t *start)
 {
-    FILETIME created, ended, in_kernel, in_user;
-    if (!GetProcessTimes(handle, &created, &ended, &in_kernel, &in_user)) {
-        return (int)GetLastError();
+    FILETIME created, ended, in_kernel, in_user, now;
+    for (int tries = 0; tries < 100; tries++) {
+        if (!GetProcessTimes(handle, &created, &ended, &in_kernel, &in_user)) {
+            return (int)GetLastError();
+        }
+        GetSystemTimePreciseAsFileTime(&now);
+        if (ticks_of(&created) < ticks_of(&now) + DAY_TICKS) {
+            *start = (uint64_t)ticks_of(&created);
+            return 0;
+        }
+        Sleep(1);
     }
-    *start = (uint64_t)ticks_of(&created);
-    return 0;
+    return ESRCH;
 }
 
 static const PROCESSENTRY32W *
@@ -155,6 +164,9 @@ mp_process_identify(uint32_t pid, struct mp_process_identity *identity)
     FILETIME now;
     int error = read_start(handle, &identity->start);
     (void)CloseHandle(handle);
+    if (error != 0) {
+        return error;
+    }
     GetSystemTimePreciseAsFileTime(&now);
     identity->pid = pid;
     identity->parent = entry->th32ParentProcessID;
@@ -162,7 +174,7 @@ mp_process_identify(uint32_t pid, struct mp_process_identity *identity)
         mp_process_clock_ns() - (ticks_of(&now) - (int64_t)identity->start) * 100;
     identity->zombie = false;
     identity->observer = wcscmp(entry->szExeFile, L"_observer.exe") == 0;
-    return error;
+    return 0;
 }
 
 /* The handle keeps the number from being given away. */

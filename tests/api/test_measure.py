@@ -516,6 +516,10 @@ assert memprobe.peak_rss() >= first
 
 
 @linux
+@pytest.mark.needs(
+    "import os; os.setuid(65534 if os.getuid() == 0 else os.getuid())",
+    what="become another user",
+)
 def test_the_kernels_peak_is_refused_where_it_cannot_be_had(run_python):
     run_python("""
 import ctypes, os
