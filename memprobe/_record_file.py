@@ -156,6 +156,11 @@ class Record:
     _spans: tuple[int, int, bytes]
     _newest: _Newest
 
+    @property
+    def date(self) -> float:
+        """When the newest of what it says was written."""
+        return self.recorded_until or self.last_seen or time.time()
+
     def samples(self) -> Iterator[tuple[float, int, int | None]]:
         """Yield dates, RSS and its shared part, the oldest first, a block at a time.
 

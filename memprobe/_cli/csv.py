@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from memprobe._cli.series import samples_of
-from memprobe._cli.text import command_line
+from memprobe._text import command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import os
 
-from memprobe._cli.text import words_of
+from memprobe._text import words_of
 
 
 def pids_of(name: str) -> "list[int]":
