@@ -8,7 +8,6 @@ registry.register(memprobe.prometheus.Collector("/var/lib/shop/memory"))
 import os
 
 from prometheus_client import Metric
-from prometheus_client.registry import Collector as _Collector
 
 from memprobe._arguments import checked_path
 from memprobe._metrics import families
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from memprobe._record_file import Record
 
 
-class Collector(_Collector):  # type: ignore[misc]  # which mypy isn't shown
+class Collector:
     """Collects the metrics of all processes that are recorded into *directory*.
 
     Whichever process is asked has them all: they come from the files, which are read at
