@@ -1,6 +1,9 @@
 """How much memory this process holds (RSS), now and over time.
 
 from memprobe import sample_mem, memdump
+
+(PYTEST_DONT_REWRITE: pytest would rewrite what is installed along with a plugin, and
+warns of what is imported already.)
 """
 
 __version__ = "0.1.0"

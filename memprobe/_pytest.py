@@ -61,6 +61,8 @@ class Measuring:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
+        if not self._tests:
+            return
         out = terminalreporter
         for title, column in (("highest peaks above the start", 0), ("most growth", 1)):
             ranked = sorted(

@@ -95,6 +95,15 @@ def test_it():
     assert "memprobe:" not in run_pytest(code, status=0)
 
 
+def test_a_program_that_has_imported_memprobe_may_run_pytest(run_python, tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it():\n    pass\n")
+    out = run_python("""
+import memprobe, pytest, sys
+sys.exit(pytest.main(["test_it.py", "-p", "no:cacheprovider"]))
+""")
+    assert "1 passed in" in out  # and no warning
+
+
 @pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_peaks_growth_and_limits_of_all_tests(run_pytest, options):
     code = TESTS
