@@ -72,10 +72,17 @@ def test_it_says_what_the_command_says(trail, write, record_files):
         file.close()
 
 
-def test_to_register_it_reads_nothing_and_knows_its_names(tmp_path):
-    registry = registry_of(Collector(tmp_path / "to be made"))
+def test_to_register_it_reads_nothing_and_knows_its_names(trail, write):
+    path = write(7)
+    registry = registry_of(Collector(trail))
+    path.write_bytes(b"changed")  # what has ended is read once
+    assert registry.get_sample_value("memprobe_unreadable_files") == 1
     with pytest.raises(ValueError, match="memprobe_rss_bytes"):
         registry.register(prometheus_client.Gauge("memprobe_rss_bytes", "another"))
+
+
+def test_a_folder_that_is_yet_to_be_made_is_counted(tmp_path):
+    registry = registry_of(Collector(tmp_path / "no"))
     assert registry.get_sample_value("memprobe_unreadable_files") == 1
 
 
