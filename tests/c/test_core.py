@@ -111,7 +111,7 @@ def test_threads_beside_a_storm_of_forks(build, core, flags):
     executable = build(storm, *core(*flags), options=flags)
     options = f"{os.environ.get('TSAN_OPTIONS', '')}:die_after_fork=0"
     env = {**os.environ, "TSAN_OPTIONS": options}
-    subprocess.run([executable, "100"], env=env, check=True, timeout=120)
+    subprocess.run([executable, "40"], env=env, check=True, timeout=120)
 
 
 @pytest.mark.parametrize(
