@@ -3,12 +3,14 @@
 It stands outside of the package, whose import would load the extension.
 """
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pytest
 
 
-def pytest_addoption(parser: "pytest.Parser") -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("memprobe").addoption(
         "--memprobe",
         action="store_true",
@@ -16,7 +18,7 @@ def pytest_addoption(parser: "pytest.Parser") -> None:
     )
 
 
-def pytest_configure(config: "pytest.Config") -> None:
+def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "limit_rss(size): with --memprobe, fail the test if RSS rises by more than "

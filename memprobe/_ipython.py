@@ -1,5 +1,7 @@
 """IPython and notebooks: ``%load_ext memprobe``, then ``%measure``, ``%%measure``."""
 
+from __future__ import annotations
+
 import ast
 
 from IPython.core.error import UsageError
@@ -13,10 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def load_ipython_extension(shell: "Any") -> None:
+def load_ipython_extension(shell: Any) -> None:
     """Give an IPython shell the magics; what ``%load_ext memprobe`` calls."""
 
-    def measure_magic(line: str, cell: "str | None" = None) -> object:
+    def measure_magic(line: str, cell: str | None = None) -> object:
         """Measure the RSS of a statement, or of a cell.
 
         %measure statement
@@ -37,7 +39,7 @@ def load_ipython_extension(shell: "Any") -> None:
     shell.register_magic_function(magic, "line_cell", "measure")
 
 
-def _run(shell: "Any", text: str) -> object:
+def _run(shell: Any, text: str) -> object:
     """Run what a user wrote, and print what it did to RSS, also if it fails."""
     code = shell.transform_cell(text)
     name = shell.compile.cache(code)  # by which tracebacks show its lines

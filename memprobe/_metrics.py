@@ -1,5 +1,7 @@
 """What the recorder's files say of many processes together: totals, metrics."""
 
+from __future__ import annotations
+
 from memprobe._text import name_of, printable
 
 TYPE_CHECKING = False
@@ -24,7 +26,7 @@ class SharedOnce:
     def __init__(self) -> None:
         self._own = self._shared = 0
 
-    def add(self, rss: int, shared: "int | None") -> None:
+    def add(self, rss: int, shared: int | None) -> None:
         self._own += rss - (shared or 0)
         self._shared = max(self._shared, shared or 0)
 
@@ -39,7 +41,7 @@ class _Running:
         self.rss = SharedOnce()
         self.highest = self.peak = 0
 
-    def add(self, record: "Record") -> None:
+    def add(self, record: Record) -> None:
         rss = record.last or 0
         self.rss.add(rss, record.shared)
         self.highest = max(self.highest, rss)
@@ -47,8 +49,8 @@ class _Running:
 
 
 def families(
-    records: "Iterable[Record]", problems: "Sized", *, per_process: bool = False
-) -> "list[Family]":
+    records: Iterable[Record], problems: Sized, *, per_process: bool = False
+) -> list[Family]:
     """Return the metrics: few, however many processes there are.
 
     That is, unless *per_process* asks for a series of each that runs. *problems* are

@@ -4,6 +4,8 @@ Measured is the call of the test, without its fixtures. The figures are properti
 its report, so they come along from processes of pytest-xdist, and into JUnit's XML.
 """
 
+from __future__ import annotations
+
 import pytest
 
 from memprobe._measure import measure
@@ -26,9 +28,7 @@ class Measuring:
         self._tests: dict[str, tuple[int, int, int]] = {}
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(
-        self, item: pytest.Item
-    ) -> "Generator[None, object, object]":
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         limit = _limit_of(item)
         measured = measure()
         try:
@@ -79,7 +79,7 @@ class Measuring:
             out.line(f"{others} of {len(ranked)} tests aren't listed")
 
 
-def _limit_of(item: pytest.Item) -> "int | None":
+def _limit_of(item: pytest.Item) -> int | None:
     marker = item.get_closest_marker("limit_rss")
     if marker is None:
         return None

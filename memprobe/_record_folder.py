@@ -1,5 +1,7 @@
 """The observer's files, and those in folders, read one after the other."""
 
+from __future__ import annotations
+
 import os
 from types import MappingProxyType
 
@@ -17,10 +19,10 @@ LIVING = ("running", "unknown")
 
 
 def read_all(
-    paths: "list[str]",
-    complain: "Complaint",
-    seen: "Mapping[str, Record]" = MappingProxyType({}),
-) -> "Iterator[Record]":
+    paths: list[str],
+    complain: Complaint,
+    seen: Mapping[str, Record] = MappingProxyType({}),
+) -> Iterator[Record]:
     """Read files, and those in folders, one after the other.
 
     Of what was *seen*, by path, only that is read which may have changed.
@@ -42,7 +44,7 @@ def read_all(
             yield record
 
 
-def _files(paths: "list[str]", complain: "Complaint") -> "Iterator[tuple[str, bool]]":
+def _files(paths: list[str], complain: Complaint) -> Iterator[tuple[str, bool]]:
     """Return each file, and whether it is one of a folder's."""
     for path in paths:
         if not os.path.isdir(path):

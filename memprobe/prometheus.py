@@ -5,6 +5,8 @@ import memprobe.prometheus
 registry.register(memprobe.prometheus.Collector("/var/lib/shop/memory"))
 """
 
+from __future__ import annotations
+
 import os
 
 from prometheus_client import Metric
@@ -34,17 +36,17 @@ class Collector:
     """
 
     def __init__(
-        self, directory: "str | os.PathLike[str]", *, per_process: bool = False
+        self, directory: str | os.PathLike[str], *, per_process: bool = False
     ) -> None:
         self._directory = checked_path(directory, "directory")
         self._per_process = per_process
         self._seen: dict[str, Record] = {}
 
-    def describe(self) -> "Iterator[Metric]":
+    def describe(self) -> Iterator[Metric]:
         """Yield the metrics without samples; nothing is read."""
         return _metrics(families([], []))
 
-    def collect(self) -> "Iterator[Metric]":
+    def collect(self) -> Iterator[Metric]:
         """Read the files, and yield the metrics."""
         problems: list[str] = []
         records = list(read_all([self._directory], problems.append, self._seen))
@@ -53,7 +55,7 @@ class Collector:
         return _metrics(families(records, problems, per_process=self._per_process))
 
 
-def _metrics(families: "list[Family]") -> "Iterator[Metric]":
+def _metrics(families: list[Family]) -> Iterator[Metric]:
     for name, kind, text, samples in families:
         metric = Metric(name, text, kind, "bytes" if name.endswith("_bytes") else "")
         for labels, value in samples:

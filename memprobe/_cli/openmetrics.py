@@ -1,5 +1,7 @@
 """The metrics as the text that OpenMetrics describes."""
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -7,7 +9,7 @@ if TYPE_CHECKING:
     from memprobe._metrics import Family
 
 
-def lines_of(families: "Iterable[Family]") -> "Iterator[str]":
+def lines_of(families: Iterable[Family]) -> Iterator[str]:
     """Return the text of the metrics, with line ends."""
     for name, kind, text, samples in families:
         yield f"# TYPE {name} {kind}\n"
