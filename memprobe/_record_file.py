@@ -52,8 +52,9 @@ SPANS = 66  # how finely a record knows a life without its samples
 _PAGES_OF_SPANS = struct.Struct(f"<{2 * SPANS}Q")
 _NO_PAGES = [UNKNOWN] * SPANS + [0] * SPANS
 
-# Without the boot it is of version 1, which is to be refused, not overlooked.
-_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
+# Without the boot it is of version 1, which is to be refused, not overlooked; what may
+# follow on it is a PID namespace.
+_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8})(?:-[0-9]+)?)?\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_NS = 60_000_000_000  # of a shorter life nothing is said
@@ -156,6 +157,11 @@ class Record:
     _spans: tuple[int, int, bytes]
     _newest: _Newest
 
+    @property
+    def date(self) -> float:
+        """When the newest of what it says was written."""
+        return self.recorded_until or self.last_seen or time.time()
+
     def samples(self) -> Iterator[tuple[float, int, int | None]]:
         """Yield dates, RSS and its shared part, the oldest first, a block at a time.
 
@@ -169,7 +175,7 @@ class Record:
         finally:
             os.close(file)
 
-    def spread(self, most: int = SPANS) -> list[tuple[float, int, int]]:
+    def envelope(self, most: int = SPANS) -> list[tuple[float, int, int]]:
         """Return date, lowest and highest RSS of *most* equal spans of its time.
 
         SPANS at most, and only those of which something is known. Nothing is read.
@@ -178,14 +184,14 @@ class Record:
         pages = _PAGES_OF_SPANS.unpack(packed)
         lows, highs = pages[:SPANS], pages[SPANS:]
         most = min(most, SPANS)
-        spread = []
+        envelope = []
         for i in range(most):
             begin, end = i * SPANS // most, (i + 1) * SPANS // most
             low, high = min(lows[begin:end]), max(highs[begin:end])
             if low <= high:
                 date = (begin_ns + (begin + end) * width_ns // 2) / 1e9
-                spread.append((date, low * self.page_size, high * self.page_size))
-        return spread
+                envelope.append((date, low * self.page_size, high * self.page_size))
+        return envelope
 
 
 def names(directory: str) -> list[str]:
@@ -211,8 +217,8 @@ def read(path: str, before: Record | None = None) -> Record:
     """Read a file of the observer's, also while it is written.
 
     With the record of an earlier reading only what has changed since is read; growth
-    and spread may then lack up to 300 samples. Raises NotARecord (NotWrittenYet of an
-    empty file), or OSError if it can't be read.
+    and envelope() may then lack up to 300 samples. Raises NotARecord (NotWrittenYet of
+    an empty file), or OSError if it can't be read.
     """
     file = _open(path)
     try:

@@ -1,39 +1,38 @@
 """``memprobe show``: what the recorder's files say."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from contextlib import suppress
-from types import MappingProxyType
 
 from memprobe._cli.chart import chart
 from memprobe._cli.csv import iso_date, write_csv
-from memprobe._cli.openmetrics import families, lines_of
+from memprobe._cli.openmetrics import lines_of
 from memprobe._cli.output import Terminal, say, standard_output, writing
 from memprobe._cli.series import dated, thinned, total
 from memprobe._cli.table import (
-    LIVING,
     Row,
     cgroup_of,
-    date_of,
     state_text,
     table,
     unlisted_text,
 )
-from memprobe._cli.text import command_line, command_text, cut, name_of, printable
-from memprobe._cli.units import date_text, duration_text, growth_text
 from memprobe._memprobe import humanbytes
-from memprobe._record_file import NotWrittenYet, Record, names, read
+from memprobe._metrics import families
+from memprobe._record_folder import LIVING, read_all
+from memprobe._text import command_line, command_text, cut, name_of, printable
+from memprobe._units import date_text, duration_text, growth_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TextIO
 
     from memprobe._cli.series import Sample
-
-    Complaint = Callable[[str], object]
+    from memprobe._record_file import Record
 
 LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
@@ -45,7 +44,7 @@ KEYS = (
 ).split()
 
 
-def show(options: "argparse.Namespace") -> bool:
+def show(options: argparse.Namespace) -> bool:
     """Print what the files, and those in folders, say; return whether all were sound.
 
     What is wrong with a file is one line on standard error.
@@ -57,7 +56,7 @@ def show(options: "argparse.Namespace") -> bool:
             problems.add(problem)
             say(problem)
 
-    def records() -> "Iterator[Record]":
+    def records() -> Iterator[Record]:
         for record in read_all(options.paths, complain):
             if record.state in LIVING or not options.running:
                 yield record
@@ -68,7 +67,7 @@ def show(options: "argparse.Namespace") -> bool:
     if options.plot is not None:
         draw(options.plot, list(records()))
     if options.openmetrics:
-        metrics = families(records(), per_process=options.per_process)
+        metrics = families(records(), problems, per_process=options.per_process)
         if options.output is None:
             with standard_output() as out:
                 out.writelines(lines_of(metrics))
@@ -90,13 +89,13 @@ def show(options: "argparse.Namespace") -> bool:
 
 
 def follow(
-    paths: "list[str]",
-    out: "TextIO",
+    paths: list[str],
+    out: TextIO,
     *,
     interval: float = 1.0,
     running: bool = False,
-    sort: "str | None" = None,
-    wait: "Callable[[float], object]" = time.sleep,
+    sort: str | None = None,
+    wait: Callable[[float], object] = time.sleep,
 ) -> None:
     """Print what the files say again and again; in a terminal in the same place.
 
@@ -108,7 +107,8 @@ def follow(
     while True:
         problems: list[str] = []
         before, seen = seen, {}
-        for record in read_all(paths, problems.append, before):
+        fresh = {path: one.record for path, one in before.items() if not one.is_old()}
+        for record in read_all(paths, problems.append, fresh):
             seen[record.path] = _Seen(record, before.get(record.path))
         room = Terminal(out)
         rows = [one.row for one in seen.values() if one.row.living or not running]
@@ -140,7 +140,7 @@ class _Seen:
 
     row: Row
 
-    def __init__(self, record: "Record", before: "_Seen | None") -> None:
+    def __init__(self, record: Record, before: _Seen | None) -> None:
         self.record = record
         # For how long it had been recorded when growth and charts were made.
         self._whole = record.seconds
@@ -157,71 +157,21 @@ class _Seen:
         """Return whether growth and charts would be others by now."""
         return self.record.seconds - self._whole > self._whole / 60
 
-    def samples(self) -> "list[Sample]":
+    def samples(self) -> list[Sample]:
         if self._samples is None:
             self._samples = dated(self.record)
         return self._samples
 
 
-def read_all(
-    paths: "list[str]",
-    complain: "Complaint",
-    seen: "Mapping[str, _Seen]" = MappingProxyType({}),
-) -> "Iterator[Record]":
-    """Read files, and those in folders, one after the other.
-
-    Of what was *seen*, by path, only that is read which may have changed.
-    """
-    for path, in_folder in _files(paths, complain):
-        known = seen.get(path)
-        try:
-            if known is None or known.is_old():
-                record = read(path)
-            elif known.record.state in LIVING:
-                record = read(path, known.record)
-            else:
-                record = known.record
-        except (OSError, ValueError) as error:
-            # In a folder files come and go.
-            if not (
-                in_folder and isinstance(error, (FileNotFoundError, NotWrittenYet))
-            ):
-                complain(_problem(path, error))
-        else:
-            yield record
-
-
-def _files(paths: "list[str]", complain: "Complaint") -> "Iterator[tuple[str, bool]]":
-    """Return each file, and whether it is one of a folder's."""
-    for path in paths:
-        if not os.path.isdir(path):
-            yield path, False
-            continue
-        try:
-            inside = names(path)
-        except OSError as error:
-            complain(_problem(path, error))
-            continue
-        if not inside:
-            complain(f"{printable(path)}: no files of the recorder in this folder")
-        for name in inside:
-            yield os.path.join(path, name), True
-
-
-def _problem(path: str, error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{printable(path)}: {printable(text or repr(error))}"
-
-
-def _is_one(paths: "list[str]") -> bool:
+def _is_one(paths: list[str]) -> bool:
     return len(paths) == 1 and not os.path.isdir(paths[0])
 
 
-def _print(lines: "Iterable[str]", out: "TextIO") -> None:
+def _print(lines: Iterable[str], out: TextIO) -> None:
     out.writelines(f"{line}\n" for line in lines)
 
 
-def _print_json(records: "Iterable[Record]", out: "TextIO") -> None:
+def _print_json(records: Iterable[Record], out: TextIO) -> None:
     import json
 
     separator = "[\n"
@@ -231,7 +181,7 @@ def _print_json(records: "Iterable[Record]", out: "TextIO") -> None:
     out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def as_json(record: "Record") -> "dict[str, Any]":
+def as_json(record: Record) -> dict[str, Any]:
     """Return what a file says in the words of --json; strict parsers take it, too."""
     process: dict[str, Any] = {key: getattr(record, key) for key in KEYS}
     process["command"] = command_line(record)
@@ -243,7 +193,7 @@ def as_json(record: "Record") -> "dict[str, Any]":
     return process
 
 
-def _replace(path: str, lines: "Iterator[str]") -> None:
+def _replace(path: str, lines: Iterator[str]) -> None:
     """Write a file so that whoever reads it finds the old one or the new one, whole."""
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
@@ -260,7 +210,7 @@ def _replace(path: str, lines: "Iterator[str]") -> None:
             os.remove(new)
 
 
-def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list[str]":
+def one_file(record: Record, samples: list[Sample], room: Terminal) -> list[str]:
     """Return figures and chart of one process, as lines that fit a terminal."""
     figures = [cut(line, room.width, room.blocks) for line in _figures(record)]
     start = samples[0][0] if samples else 0.0
@@ -274,7 +224,7 @@ def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list
     return [*figures, "", *lines] if lines else figures
 
 
-def _figures(record: "Record") -> "list[str]":
+def _figures(record: Record) -> list[str]:
     user, host = printable(record.user or "?"), printable(record.host or "?")
     time = date_text(record.started) or "?"
     if record.ended is not None:
@@ -300,7 +250,7 @@ def _figures(record: "Record") -> "list[str]":
     return [f"memprobe: {command_text(record)}", *known]
 
 
-def _sizes(record: "Record", names: str) -> str:
+def _sizes(record: Record, names: str) -> str:
     known = [
         f"{name} {humanbytes(round(bytes))}"
         for name in names.split()
@@ -309,7 +259,7 @@ def _sizes(record: "Record", names: str) -> str:
     return ", ".join(known)
 
 
-def draw(path: str, records: "list[Record]") -> None:
+def draw(path: str, records: list[Record]) -> None:
     """Draw the largest by name, and what the others hold together."""
     from memprobe._cli.picture import Series, plot
 
@@ -320,8 +270,8 @@ def draw(path: str, records: "list[Record]") -> None:
         for record in named
     ]
     if others:
-        start = min(date_of(record) - record.seconds for record in others)
-        end = max(map(date_of, others))
+        start = min(record.date - record.seconds for record in others)
+        end = max(record.date for record in others)
         together = thinned(total(others), start, end)
         drawn.append((f"{len(others)} others", together, None))
     drawn = [line for line in drawn if line[1]]

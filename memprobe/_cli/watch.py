@@ -1,5 +1,7 @@
 """``memprobe watch``: observes what runs already, whatever it is written in."""
 
+from __future__ import annotations
+
 import signal
 import sys
 import threading
@@ -11,11 +13,12 @@ from memprobe._cli import report
 from memprobe._cli.family import Family
 from memprobe._cli.output import Terminal, say, standard_output
 from memprobe._cli.running import pids_of, whats_wrong
-from memprobe._cli.series import SharedOnce
 from memprobe._cli.show import follow
-from memprobe._cli.table import LIVING, state_text
-from memprobe._cli.text import command_text
-from memprobe._cli.units import duration_text, size_text
+from memprobe._cli.table import state_text
+from memprobe._metrics import SharedOnce
+from memprobe._record_folder import LIVING
+from memprobe._text import command_text
+from memprobe._units import duration_text, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ error.
 """
 
 
-def main(words: "list[str]") -> None:
+def main(words: list[str]) -> None:
     options = opt.Options()
     named: list[str] = []
     while words:
@@ -101,7 +104,7 @@ def _number(text: str) -> int:
     return pid
 
 
-def _watchable(pids: "list[int]") -> "list[int]":
+def _watchable(pids: list[int]) -> list[int]:
     """Say what is wrong with some; end the process if nothing is left."""
     left = []
     for pid in pids:
@@ -115,7 +118,7 @@ def _watchable(pids: "list[int]") -> "list[int]":
     return left
 
 
-def _print_sums(family: Family, out: "TextIO", wait: "Callable[[float], bool]") -> None:
+def _print_sums(family: Family, out: TextIO, wait: Callable[[float], bool]) -> None:
     """Print a line a second, until there is nobody left to be observed."""
     while True:
         living = [record for record in family.records() if record.state in LIVING]
@@ -130,8 +133,8 @@ def _print_sums(family: Family, out: "TextIO", wait: "Callable[[float], bool]") 
 
 
 def _tell(
-    pids: "list[int]",
-    records: "list[Record]",
+    pids: list[int],
+    records: list[Record],
     family: Family,
     options: opt.Options,
     start: float,

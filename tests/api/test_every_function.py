@@ -177,7 +177,7 @@ CALLS = {
         ("without_files(measure().__enter__)", OSError),
     ],
     "record": [
-        ("record(FOLDER, keep=0); stop()", None),
+        ("record(FOLDER, keep=0); stop_recording()", None),
         ("record(FOLDER + '/missing')", OSError),
         ("record(5)", TypeError),
         ("record(FOLDER, 0)", ValueError),
@@ -249,13 +249,13 @@ CALLS = {
         ("_memprobe._leave(5)", ValueError),
         ("without_files(_memprobe._leave, _memprobe._enter(1))", OSError),
     ],
-    "_spread": [
-        ("_spread(10)", None),
-        ("_spread(0)", None),
-        ("_spread(2**70)", None),
-        ("_spread(-1)", ValueError),
-        ("_spread('x')", TypeError),
-        ("_spread(Broken())", ZeroDivisionError),
+    "_select_samples": [
+        ("_select_samples(10)", None),
+        ("_select_samples(0)", None),
+        ("_select_samples(2**70)", None),
+        ("_select_samples(-1)", ValueError),
+        ("_select_samples('x')", TypeError),
+        ("_select_samples(Broken())", ZeroDivisionError),
     ],
     "_forget": [
         ("_forget(0)", None),
@@ -296,11 +296,11 @@ IMPORTING = {"measure", "record", "sampling", "start_sampling", "stop_recording"
 names = pytest.mark.parametrize("name", CALLS)
 
 SETTING = """
-import _imp, gc, io, os, re, sys, tempfile, time
+import _imp, gc, io, os, re, sys, tempfile
 import memprobe
 from memprobe import *
 from memprobe import _memprobe, _process
-from memprobe._memprobe import _forget, _spread, _totals
+from memprobe._memprobe import _forget, _select_samples, _totals
 
 class Broken:
     def __index__(self):
@@ -347,7 +347,7 @@ def stop():
     try:
         stop_recording()
     except TimeoutError:
-        time.sleep(1)  # the observer of a busy machine ends, too, but later
+        pass  # a busy machine: it ends a moment later
 
 FOLDER = tempfile.mkdtemp(dir=".")
 spec = _memprobe.__spec__
@@ -367,7 +367,7 @@ except OSError:
     pass
 fill()
 record(FOLDER, keep=0)  # what it imports leaves garbage, once
-stop()
+stop_recording()
 gc.collect()
 gc.freeze()  # a collection, of which memdump() makes one, takes a hundred times as long
 """

@@ -1,5 +1,7 @@
 """Units and steps of the two axes, in which RSS over time is drawn."""
 
+from __future__ import annotations
+
 import math
 import time
 
@@ -11,12 +13,40 @@ TIME_UNITS = [(0, "ms", 0.001), (1, "s", 1), (120, "min", 60), (7200, "h", 3600)
 DAYS = (48 * 3600, "d", 86400)
 
 
-def size_unit(bytes: float) -> "tuple[str, int]":
+def size_unit(bytes: float) -> tuple[str, int]:
     """Return the largest unit that is not larger than so many bytes, and its bytes."""
     return next((unit for unit in SIZE_UNITS if bytes >= unit[1]), SIZE_UNITS[-1])
 
 
-def time_unit(seconds: float) -> "tuple[str, float]":
+def size_of(value: object, name: str) -> int:
+    """Return *value* in bytes: an int, or a text like "1.5GB". 0 isn't one.
+
+    Raises TypeError or ValueError.
+    """
+    if isinstance(value, str):
+        text = value.strip().upper()
+        number, unit = next(
+            (
+                (text.removesuffix(unit.upper()), bytes)
+                for unit, bytes in SIZE_UNITS
+                if text.endswith(unit.upper())
+            ),
+            ("", 1),
+        )
+        try:
+            bytes = float(number) * unit
+        except ValueError:
+            bytes = 0.0
+    elif isinstance(value, int):
+        bytes = value
+    else:
+        raise TypeError(f"{name} must be a size, not {value!r}")
+    if not 0 < bytes < math.inf:
+        raise ValueError(f'{name} must be a size like "100MB", not {value!r}')
+    return round(bytes)
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
     """Return the unit to read so many seconds in, and its seconds."""
     _, name, unit = [u for u in [*TIME_UNITS, DAYS] if u[0] <= max(seconds, 0)][-1]
     return name, unit
@@ -52,7 +82,7 @@ def short_duration(seconds: float) -> str:
     return f"{minutes / 60:.0f}h" if minutes < 99.5 * 60 else f"{minutes / 1440:.0f}d"
 
 
-def size_text(bytes: "float | None") -> str:
+def size_text(bytes: float | None) -> str:
     """Return a size in three digits: 29.1MB."""
     if bytes is None:
         return ""
@@ -64,14 +94,14 @@ def size_text(bytes: "float | None") -> str:
     return f"{number:.{digits}f}{name}"
 
 
-def growth_text(bytes: "float | None") -> str:
+def growth_text(bytes: float | None) -> str:
     """Return a growth with its sign; 0 where there is none, nothing if not known."""
     if not bytes:
         return "" if bytes is None else "0"
     return ("+" if bytes > 0 else "") + size_text(bytes)
 
 
-def date_text(seconds: "float | None", form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def date_text(seconds: float | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a date in the local time."""
     if seconds is None:
         return ""
