@@ -217,7 +217,7 @@ PROGRAMS = {
     "x = bytearray(1 << 30)",
     "broken pipe": "import os\nr, w = os.pipe(); os.close(r); os.write(w, b'x')",
     "unreadable": "import os\nos.chmod('program.py', 0)\n"
-    "print(open('program.py').mode)",
+    "try: print(open('program.py').mode)\nfinally: os.chmod('program.py', 0o644)",
     "moved": "import os\nos.rename('program.py', 'moved')\n"
     "os.rename('moved', 'program.py')\n1 / 0",
     "ctypes": "import ctypes; print(ctypes.CDLL(None).getpid() > 0)",

@@ -33,8 +33,9 @@ def die(kind):
 
 kinds = ["exit 0", "exit 137", "exec", "signal 9", "signal 15", "signal 11", "signal 6"]
 # Root of a namespace may have no other users.
-if os.geteuid() == 0 and int(open("/proc/self/uid_map").read().split()[-1]) > 65534:
-    kinds.append("other user")
+with open("/proc/self/uid_map") as users:
+    if os.geteuid() == 0 and int(users.read().split()[-1]) > 65534:
+        kinds.append("other user")
 import resource
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 """
