@@ -3,11 +3,9 @@
 Each program is run both ways; what memprobe adds stands behind all else on stderr.
 """
 
-import fcntl
 import itertools
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +15,9 @@ import pytest
 
 if os.name != "posix":
     pytest.skip("written for POSIX", allow_module_level=True)
+
+import fcntl
+import resource
 
 MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
 

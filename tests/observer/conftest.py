@@ -1,7 +1,6 @@
 import fcntl
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -194,8 +193,3 @@ def start_program(trail):
     yield start
     for program in programs:
         program.end()
-
-
-def pytest_ignore_collect(collection_path):
-    """The observer's tests need forks; Windows has its own."""
-    return True if sys.platform == "win32" else None

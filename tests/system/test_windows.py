@@ -1,6 +1,9 @@
 """Windows: the numbers against its own API, and its errors."""
 
+import json
 import mmap
+import re
+import subprocess
 import sys
 
 import pytest
@@ -162,3 +165,51 @@ def test_a_reading_of_nothing_is_an_oserror(answer_with, read):
         read()
     assert caught.value.winerror == ERROR_INVALID_DATA
     assert memprobe.stats().count == 0
+
+
+# The observer
+
+KEEP = "import time; kept = bytearray(b'x') * (60 << 20); time.sleep(2)"
+
+
+def memprobe_command(*words):
+    command = [sys.executable, "-m", "memprobe", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_process_and_its_child_are_recorded(run_python, tmp_path):
+    """Also while the observer has the files open."""
+    (tmp_path / "trail").mkdir()
+    run_python(f"""
+import subprocess, sys
+import memprobe
+memprobe.record("trail", 0.1)
+command = [sys.executable, "-c", {KEEP!r}]
+assert subprocess.call(command) == 0
+show = [sys.executable, "-m", "memprobe", "show", "--json", "trail"]
+with open("shown.json", "wb") as file:
+    file.write(subprocess.check_output(show))
+memprobe.stop_recording()
+""")
+    me, child, *_ = json.loads((tmp_path / "shown.json").read_text())
+    assert (me["parent"] or 0) != me["pid"] == child["parent"]
+    assert (me["state"], child["state"], child["status"]) == ("running", "exited", 0)
+    assert 60 * MIB < child["peak"] < 100 * MIB
+
+
+def test_run_tells_the_peak_and_the_status():
+    done = memprobe_command("run", "--interval", 0.1, "-c", f"{KEEP}; exit(3)")
+    assert done.returncode == 3
+    peak = float(re.search(r"rss \(peak\): (\S+)MB", done.stderr)[1])
+    assert 60 < peak < 100
+    assert "exited (status 3)" in done.stderr
+
+
+def test_watch_stays_until_the_end():
+    with subprocess.Popen([sys.executable, "-c", KEEP + "; time.sleep(4)"]) as process:
+        done = memprobe_command("watch", process.pid, "--interval", 0.1)
+    assert done.returncode == 0
+    assert "exited" in done.stderr
+    assert 60 < float(re.search(r"rss \(peak\): (\S+)MB", done.stderr)[1]) < 100
