@@ -69,17 +69,14 @@ def abi_of(version):
     return "cp312-abi3" if stable else f"{name.rstrip('t')}-{name}"
 
 
-def builders(folder):
-    """A virtual environment with setuptools for each Python that builds wheels."""
+def builders():
+    """The Pythons that are here and build wheels."""
     found = {}
     for version in PYTHONS:
-        python = shutil.which(f"python{version}")
         later = abi_of(version) == abi_of(ABI3_BUILT_ON) and version != ABI3_BUILT_ON
-        if python is None or later:
-            continue
-        run(python, "-m", "venv", folder / version)
-        found[version] = folder / version / "bin" / "python"
-        run(found[version], "-m", "pip", "install", "-q", "-U", "pip", "setuptools>=77")
+        python = shutil.which(f"python{version}")
+        if python is not None and not later:
+            found[version] = python
     return found
 
 
@@ -96,7 +93,7 @@ def write_import_library(folder):
     run(*command, "-l", folder / "libpython3.a")
 
 
-def environment(tag, folder):
+def environment(tag, folder, tools):
     """For setup.py: the compiler, the system; and nothing that differs each time."""
     system, target = TARGETS[tag]
     cc, ldflags = f"{ZIG} cc -target {target}", "-s"
@@ -106,6 +103,7 @@ def environment(tag, folder):
     undefined = " -undefined dynamic_lookup" if tag.startswith("macosx") else ""
     return {
         **os.environ,
+        "PYTHONPATH": str(tools),
         "_PYTHON_HOST_PLATFORM": system,
         "CC": cc,
         "CFLAGS": "-g0",
@@ -117,13 +115,16 @@ def environment(tag, folder):
     }
 
 
-def build_all(folder, pythons):
-    """Build each wheel, in a copy of the checkout; return the folder of wheels."""
+def build_all(folder, tools):
+    """Build each wheel, in a copy of the checkout; return the folder of wheels.
+
+    Each Python has pip and setuptools from the folder *tools*: they are Python alone.
+    """
     not_here = shutil.ignore_patterns(".*", "build", "dist", "*.so", "_observer")
     checkout = shutil.copytree(CHECKOUT, folder / "checkout", ignore=not_here)
     if WINDOWS:
         write_import_library(folder)
-    for version, python in pythons.items():
+    for version, python in builders().items():
         for tag in TARGETS:
             if tag.startswith("win") and not WINDOWS:
                 continue
@@ -134,7 +135,7 @@ def build_all(folder, pythons):
                 *(python, "-m", "pip", "wheel", "-q", "--no-deps", checkout),
                 *("--no-build-isolation", "-w", folder / "wheels"),
                 f"--config-settings=--build-option=--plat-name={tag}",
-                env=environment(tag, folder),
+                env=environment(tag, folder, tools),
                 cwd=folder,
             )
     return folder / "wheels"
@@ -191,8 +192,10 @@ def main():
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "dist").resolve()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        pythons = builders(folder / "builders")
-        first, second = (build_all(folder / it, pythons) for it in ("one", "two"))
+        tools = folder / "tools"
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--target", tools]
+        run(*pip, "pip", "setuptools>=77")
+        first, second = (build_all(folder / it, tools) for it in ("one", "two"))
         assert digests(first) == digests(second), [digests(first), digests(second)]
         shutil.copytree(first, target, dirs_exist_ok=True)
         for name, digest in digests(first).items():

@@ -243,7 +243,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)))
 
 
 @linux
-def test_process_1_of_each_of_several_containers_in_one_folder(trail, root):
+def test_process_1_of_each_of_several_containers_in_one_folder(trail):
     """Those that start within a tick of the clock have all else in common."""
     for _ in range(10):
         for path in trail.iterdir():
