@@ -88,8 +88,8 @@ parse_head(const char *line, struct mp_mapping *mapping)
     return 0;
 }
 
-/* Adds what a line like "Rss:      132 kB" says to its place, if it has one. Returns 0
- * or EBADMSG. */
+/* Adds what a line like "Rss:      132 kB" or "VmFlags: rd wr mr mw me gu ac" says to
+ * its place, if it has one. Returns 0 or EBADMSG. */
 static int
 parse_figure(const char *line, struct mp_mapping *mapping)
 {
@@ -111,6 +111,9 @@ parse_figure(const char *line, struct mp_mapping *mapping)
         FIGURE("Swap", &mapping->swap),
     };
 #undef FIGURE
+    if (begins_with(line, "VmFlags:")) {
+        mapping->guard = strstr(line, " gu") != NULL;
+    }
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         /* Most lines are of no interest: their first letter says so. */
         if (*line != *figures[i].name ||

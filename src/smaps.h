@@ -28,6 +28,7 @@ struct mp_mapping {
     uint64_t anonymous; /* of rss: not pages of a file, nor of shared memory */
     uint64_t lazy_free; /* of anonymous: given back by MADV_FREE */
     uint64_t swap;
+    bool guard; /* some of it is MADV_GUARD_INSTALL's */
 };
 
 /* Zeroed but for the first two: nothing came yet. */

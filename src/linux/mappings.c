@@ -31,7 +31,8 @@ struct heap_info {
 };
 
 /* The guard below a thread's stack is a page, where nobody asks for more; the largest
- * pages have 64 KiB. What is reserved below other memory is larger. */
+ * pages have 64 KiB. What is reserved below other memory is larger. Since glibc 2.42 it
+ * is in the stack's own mapping, which kernels from 6.18 on say of it. */
 #define LARGEST_GUARD 65536
 
 struct reading {
@@ -108,7 +109,7 @@ add_mapping(void *context, const struct mp_mapping *mapping)
     uint64_t size = mapping->end - mapping->start;
     uint64_t anonymous = mapping->anonymous - mapping->lazy_free;
     uint64_t mapped = mapping->rss - mapping->anonymous;
-    bool guarded = reading->guard_end == mapping->start;
+    bool guarded = reading->guard_end == mapping->start || mapping->guard;
     sums->rss += mapping->rss;
     sums->pss += mapping->pss;
     sums->uss += mapping->uss;

@@ -242,5 +242,5 @@ def test_a_dump_interrupted_at_any_instruction_forgets_only_what_it_printed():
             forgotten_by_interrupted += 1
             assert memprobe.stats().count == 0
             assert out.getvalue().endswith(".\n")
-    assert instruction > 40
+    assert instruction > 30  # 39 with Python 3.15
     assert forgotten_by_interrupted < 5  # between forgetting and the end of the call

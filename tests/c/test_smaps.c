@@ -56,6 +56,7 @@ test_reads_what_the_kernel_writes(void)
                 "VmFlags: rd wr mr mw me ac \n"
                 "7f0c5a000000-7f0c5a021000 ---p 00000000 00:00 0 \n"
                 "Rss:                   0 kB\n"
+                "VmFlags: mr mw me gu ac \n"
                 "7f0c5b000000-7f0c5b021000 r-xp 00001000 fe:0a 260850     /usr/lib/x\n"
                 "Rss:                   4 kB\n") == 0);
     CHECK(count == 3);
@@ -67,6 +68,7 @@ test_reads_what_the_kernel_writes(void)
     CHECK(heap->anonymous == 96 * 1024 && heap->lazy_free == 12 * 1024);
     CHECK(heap->swap == 20 * 1024);
     CHECK(!mappings[1].accessible && !mappings[1].writable && mappings[1].rss == 0);
+    CHECK(!heap->guard && mappings[1].guard && !mappings[2].guard);
     CHECK(mappings[2].accessible && !mappings[2].writable);
     CHECK(mappings[2].inode == 260850 && mappings[2].name == MP_MAPPING_OTHER);
 }
