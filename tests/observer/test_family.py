@@ -119,6 +119,9 @@ time.sleep(0.3)
 
 
 @linux
+@pytest.mark.needs(
+    "import mounts; mounts.unshare(0x10000000)", what="have a user namespace"
+)
 def test_a_child_in_a_jail_and_one_in_other_namespaces(recorded, other_users, tmp_path):
     records = recorded(f"""
 import ctypes
