@@ -429,7 +429,7 @@ import ctypes, os
 import memprobe
 
 def ended_well(m):
-    return 0 <= m.delta < 5 << 20 and m.before <= m.peak < m.before + (20 << 20)
+    return 0 <= m.delta < 10 << 20 and m.before <= m.peak < m.before + (20 << 20)
 
 with memprobe.measure() as m:
     kept = bytearray(b"x") * (50 << 20)
