@@ -15,6 +15,7 @@ import pytest
 if os.name != "posix":
     pytest.skip("written for POSIX", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("orphans")
 MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
 LINUX = sys.platform == "linux"
 linux = pytest.mark.skipif(not LINUX, reason="needs /proc")

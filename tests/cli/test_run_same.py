@@ -19,6 +19,7 @@ if os.name != "posix":
 import fcntl
 import resource
 
+pytestmark = pytest.mark.usefixtures("orphans")
 MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
 
 FLAGS = [

@@ -20,6 +20,7 @@ fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")
 
 pytestmark = [
+    pytest.mark.usefixtures("orphans"),
     pytest.mark.skipif(sys.platform != "linux", reason="signals tell who sent them"),
     pytest.mark.skipif(shutil.which("bash") is None, reason="no bash"),
 ]

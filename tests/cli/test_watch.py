@@ -16,6 +16,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("watched by /proc", allow_module_level=True)
 
+pytestmark = pytest.mark.usefixtures("orphans")
 MEMPROBE = os.path.join(os.path.dirname(sys.executable), "memprobe")
 
 FAMILY = """

@@ -9,6 +9,12 @@ import pytest
 import memprobe
 from memprobe import _record_file
 
+
+@pytest.fixture(scope="session", autouse=True)
+def can_be_started(orphans):
+    """Nearly all here start an observer."""
+
+
 PROGRAM = Path(memprobe.__file__).parent / "_observer"
 
 # What the programs that are recorded begin with.
