@@ -525,7 +525,7 @@ def test_an_allocation_that_fails_is_a_memory_error_and_nothing_is_lost(
     expected = dict(CALLS[name])
     out = run_python(
         SETTING
-        + "import _testcapi\n"
+        + "import _testcapi, mmap\n"
         + "".join(ATTEMPT.format(code=code, number=i) for i, code in enumerate(codes))
         + f"in_python = {name in PYTHON_FUNCTIONS}\n"
         + "attempts = ["
@@ -537,6 +537,12 @@ def test_an_allocation_that_fails_is_a_memory_error_and_nothing_is_lost(
         + """
 # Where CPython itself can't raise, in a garbage collection say, it calls this.
 sys.unraisablehook = lambda unraisable: None
+def mapped():
+    block = mmap.mmap(-1, 300_000)
+    for page in range(0, 300_000, mmap.PAGESIZE):
+        block[page] = 1
+    return block
+
 failures = 0
 block = None
 for attempt, expected, code in attempts:
@@ -549,7 +555,7 @@ for attempt, expected, code in attempts:
         n = in_a_row = 0  # n allocations succeed
         while in_a_row < 20:
             fill()
-            block = None if block else b"x" * 300_000  # for RSS to have a new text
+            block = None if block else mapped()  # for RSS to have a new text
             before = snapshot().tolist()
             error = attempt(n, n + 1 if alone else 0)
             assert error is None or isinstance(error, tuple(may_be)), (code, n, error)
