@@ -110,6 +110,7 @@ class Table:
             if length > table_bytes(_MOST_SLOTS):
                 raise ValueError("larger than a table of tasks can be")
             with open(file, "rb", closefd=False) as reader:
+                reader.seek(0)
                 raw = reader.read(length)
             words = memoryview(raw[: len(raw) // 8 * 8]).cast("q")
         else:

@@ -20,6 +20,7 @@ from memprobe._cli.table import (
     table,
     unlisted_text,
 )
+from memprobe._cli.tasks import SUFFIX, tables, task_lines
 from memprobe._cli.text import command_line, command_text, cut, name_of, printable
 from memprobe._cli.units import date_text, duration_text, growth_text
 from memprobe._memprobe import humanbytes
@@ -39,7 +40,7 @@ LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
 
 KEYS = (
-    "pid parent command title user host state status signal cause started ended "
+    "pid parent command title role user host state status signal cause started ended "
     "seconds interval count first last min max mean peak shared swap growth_per_hour "
     "memory_limit cgroup_memory oom_kills recorded_until"
 ).split()
@@ -86,7 +87,17 @@ def show(options: "argparse.Namespace") -> bool:
             elif rows := [Row(record) for record in records()]:
                 lines = table(rows, room.width, blocks=room.blocks, sort=options.sort)
                 _print(lines, out)
+                _print(_tasks(options.paths), out)
     return not problems
+
+
+def _tasks(paths: "list[str]") -> "Iterator[str]":
+    """Return what Celery's tasks did, of each worker whose table lies in a folder."""
+    for path in paths:
+        for name, one in tables(path):
+            lines = task_lines(one, one.living())
+            if len(lines) > 1:
+                yield from ("", printable(name.removesuffix(SUFFIX)), *lines)
 
 
 def follow(
@@ -172,6 +183,7 @@ def read_all(
 
     Of what was *seen*, by path, only that is read which may have changed.
     """
+    roles: dict[str, dict[str, str]] = {}  # by folder, by process
     for path, in_folder in _files(paths, complain):
         known = seen.get(path)
         try:
@@ -188,6 +200,15 @@ def read_all(
             ):
                 complain(_problem(path, error))
         else:
+            folder = os.path.dirname(path)
+            if folder not in roles:
+                roles[folder] = {
+                    f"{pid}-{start}": role
+                    for _, one in tables(folder or ".")
+                    for (pid, start), role in one.roles().items()
+                }
+            process = os.path.basename(path).split("-")[:2]
+            record.role = roles[folder].get("-".join(process), record.role)
             yield record
 
 
@@ -235,7 +256,7 @@ def as_json(record: "Record") -> "dict[str, Any]":
     """Return what a file says in the words of --json; strict parsers take it, too."""
     process: dict[str, Any] = {key: getattr(record, key) for key in KEYS}
     process["command"] = command_line(record)
-    for key in ("title", "user", "host"):
+    for key in ("title", "role", "user", "host"):
         process[key] = process[key] and printable(process[key])
     for key in ("started", "ended", "recorded_until"):
         process[key] = iso_date(process[key])
@@ -281,6 +302,7 @@ def _figures(record: "Record") -> "list[str]":
         time += f" to {date_text(record.ended)}"
     lines = {
         "started as": command_line(record) if record.title else "",
+        "role": printable(record.role or ""),
         "state": state_text(record),
         "process": f"{record.pid}, parent {record.parent}, user {user}, host {host}",
         "time": f"{time}, {duration_text(record.seconds)}",
