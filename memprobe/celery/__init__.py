@@ -369,15 +369,22 @@ def _before_task(task: "Any", task_id: str, **_: object) -> None:
     _undisturbed(begin)
 
 
-def _after_task(task: "Any", state: "str | None" = None, **_: object) -> None:
-    slot, run = _slot_of(task), getattr(task.request, "memprobe_run", None)
-    if slot is None or run is None:
+def _after_task(
+    task: "Any", task_id: str, state: "str | None" = None, **_: object
+) -> None:
+    slot = _slot_of(task)
+    if slot is None:
         return
     end = _end_by(sys.exc_info()[1]) if state is None else None
+    run = getattr(task.request, "memprobe_run", None)
+    inside = bool(task.request.is_eager)
 
     def count() -> None:
         sample_mem()
-        slot.end(run, rss(), peak_rss(), end)
+        now = rss()
+        # An exception may have come before _before_task() could do anything.
+        begun = run or slot.begin(task.name, task_id, now, inside=inside)
+        slot.end(begun, now, peak_rss(), end)
 
     _undisturbed(count)
 

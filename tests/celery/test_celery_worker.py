@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -516,6 +517,54 @@ assert add.apply((1, 2)).get() == 3
 assert memprobe.stats().count == 0
 """)
     assert list(records.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signals here")
+def test_an_exception_of_a_signal_in_between_loses_no_run(run_python):
+    """Celery's handler of SIGUSR1 raises SoftTimeLimitExceeded anywhere."""
+    run_python("""
+import signal
+from types import SimpleNamespace
+import memprobe
+from celery import Celery
+from memprobe import celery
+from memprobe._task_table import Table
+
+class SoftTimeLimit(Exception):
+    pass
+
+def soft_limit(number, frame):
+    raise SoftTimeLimit
+
+def rss():
+    signal.raise_signal(signal.SIGUSR1)
+    return memprobe.rss()
+
+celery.install(Celery("app"))
+table = celery._tables["node"] = Table(1)
+celery._take_slot("node", 0)
+signal.signal(signal.SIGUSR1, soft_limit)
+celery.rss = rss
+raised = 0
+for receivers in (
+    [celery._before_task, celery._after_task],
+    [celery._after_task],  # it came before the first could do anything
+):
+    request = SimpleNamespace(hostname="node", is_eager=False)
+    task = SimpleNamespace(name="task", request=request)
+    for receiver in receivers:
+        try:
+            receiver(task=task, task_id="id", state="SUCCESS")
+        except SoftTimeLimit:
+            raised += 1
+assert raised == 3
+assert celery._slots["node"].running is None
+table.slot(0).take(1, 1)
+figures = table.tasks()[0]["task"]
+assert figures.runs == 2
+assert not any(figures.ends.values())
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+""")
 
 
 @pytest.mark.parametrize(
