@@ -1,5 +1,8 @@
 """What needs no server: several workers in one process, billiard's private name."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("celery")
@@ -16,12 +19,15 @@ from celery.contrib.testing.worker import start_worker
 import celery.contrib.testing.tasks
 import memprobe.celery
 
+def run():
+    pass
+
 runs = {"a": 7, "b": 3}
 apps = {}
 for name in runs:
     app = apps[name] = Celery(name, broker="memory://", set_as_current=False)
     app.conf.update(task_default_queue=name, worker_hijack_root_logger=False)
-    app.task(lambda: None, name="run", shared=False, ignore_result=True)
+    app.task(run, name="run", shared=False, ignore_result=True)
     app.finalize()
     memprobe.celery.install(app)
 
@@ -52,11 +58,19 @@ with worker("a"), worker("b"):
 """
 
 
-def test_two_workers_of_two_apps_in_one_process_count_apart(run_python):
+def test_two_workers_of_two_apps_in_one_process_count_apart(tmp_path):
     celery = pytest.importorskip("celery")
     if celery.VERSION[:2] < (5, 7):
         pytest.skip("nobody says whose child a child is")
-    run_python(TWO_WORKERS)
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_WORKERS],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_limit_of_this_billiard_can_mean_rss(monkeypatch):
