@@ -290,7 +290,7 @@ def test_the_leaking_task_is_named_first_on_the_command_line(cluster):
     name, runs, growth, _, first, *_ = leak.split()
     assert (name, runs) == ("shop.leak", "12")
     assert re.fullmatch(r"\+[45]\d(\.\d+)?MB", growth)
-    assert re.fullmatch(r"\+1\d(\.\d+)?MB", first)
+    assert re.fullmatch(r"\+\d+(\.\d+)?MB", first)
     roles = [line.split()[0] for line in lines if "PoolWorker" in line]
     assert len(roles) == len(set(roles)) == 3
 
@@ -338,9 +338,8 @@ def test_children_that_are_spawned_are_seen(cluster, answers):
     figures = answers["spawned@test"]
     assert by_name(figures)["shop.nap"]["count"] == 6
     if celery.VERSION[:2] >= (5, 7):
-        psutil = pytest.importorskip("psutil")
-        for child in figures["children"]:
-            assert "spawn_main" in " ".join(psutil.Process(child["pid"]).cmdline())
+        roles = {child["role"] for child in figures["children"]}
+        assert roles == {"SpawnPoolWorker-1", "SpawnPoolWorker-2"}
     pids = {it["pid"] for it in [figures["parent"], *figures["children"]]}
     for _ in until_the_limit(cluster):
         if pids <= {it.pid for it in cluster.recorded() if it.state == "running"}:
@@ -426,13 +425,13 @@ def test_what_arguments_take_is_not_called_the_task_s(cluster, answers):
     cluster.python(
         "-c",
         "from shop import app\n"
-        "numbers = [[i] for i in range(150_000)]\n"
+        "numbers = [[i] for i in range(60_000)]\n"
         "send = app.send_task\n"
         "send('shop.size_of', [numbers], queue='solo').get(timeout=60)",
     )
     task = by_name(cluster.figures()["solo@test"])["shop.size_of"]
-    assert task["between"] > 10_000_000
-    assert task["first"] < 3_000_000
+    assert task["between"] > 4_000_000
+    assert task["first"] < 2_000_000
 
 
 def test_a_limit_of_rss_spares_a_child_with_a_spike_and_ends_one_that_leaks(
@@ -443,10 +442,10 @@ def test_a_limit_of_rss_spares_a_child_with_a_spike_and_ends_one_that_leaks(
     assert spike["count"] == 3
     assert spike["peak"] > 140 << 20
     assert child["peak"] > 150 << 20  # all three were this one's
-    cluster.run("recycling,leak,25")
+    cluster.run("recycling,leak,20")
     figures = cluster.wait_for("recycling", lambda it: all_children_are_ready(it, 1))
     assert figures["children"][0]["pid"] != child["pid"]
-    assert by_name(figures)["shop.leak"]["count"] == 25
+    assert by_name(figures)["shop.leak"]["count"] == 20
 
 
 def test_a_limit_below_what_a_child_begins_with_is_passed_over(cluster, answers):
