@@ -170,7 +170,7 @@ class Record:
         finally:
             os.close(file)
 
-    def spread(self, most: int = SPANS) -> list[tuple[float, int, int]]:
+    def envelope(self, most: int = SPANS) -> list[tuple[float, int, int]]:
         """Return date, lowest and highest RSS of *most* equal spans of its time.
 
         SPANS at most, and only those of which something is known. Nothing is read.
@@ -179,14 +179,14 @@ class Record:
         pages = _PAGES_OF_SPANS.unpack(packed)
         lows, highs = pages[:SPANS], pages[SPANS:]
         most = min(most, SPANS)
-        spread = []
+        envelope = []
         for i in range(most):
             begin, end = i * SPANS // most, (i + 1) * SPANS // most
             low, high = min(lows[begin:end]), max(highs[begin:end])
             if low <= high:
                 date = (begin_ns + (begin + end) * width_ns // 2) / 1e9
-                spread.append((date, low * self.page_size, high * self.page_size))
-        return spread
+                envelope.append((date, low * self.page_size, high * self.page_size))
+        return envelope
 
 
 def names(directory: str) -> list[str]:
@@ -212,8 +212,8 @@ def read(path: str, before: Record | None = None) -> Record:
     """Read a file of the observer's, also while it is written.
 
     With the record of an earlier reading only what has changed since is read; growth
-    and spread may then lack up to 300 samples. Raises NotARecord (NotWrittenYet of an
-    empty file), or OSError if it can't be read.
+    and envelope() may then lack up to 300 samples. Raises NotARecord (NotWrittenYet of
+    an empty file), or OSError if it can't be read.
     """
     file = _open(path)
     try:

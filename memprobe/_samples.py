@@ -12,7 +12,7 @@ from memprobe._arguments import (
     checked_length,
     checked_writer,
 )
-from memprobe._memprobe import _forget, _spread, _totals, humanbytes, mem_rss
+from memprobe._memprobe import _forget, _select_samples, _totals, humanbytes, mem_rss
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def memdump(samples: SupportsIndex = 10, file: Writer | None = None) -> None:
     Raises TypeError or ValueError for a wrong argument, OSError as ``rss()`` does, and
     whatever *file* raises.
     """
-    picked, overwritten, end = _spread(samples)
+    picked, overwritten, end = _select_samples(samples)
     out = sys.stdout if file is None else file
     if out is None:
         return  # a program without standard output, such as a daemon

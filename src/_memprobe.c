@@ -495,15 +495,15 @@ snapshot(PyObject *module, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(
-    spread_doc,
-    "_spread($module, samples, /)\n--\n\n"
+    select_samples_doc,
+    "_select_samples($module, samples, /)\n--\n\n"
     "What memdump() prints: (list of bytes, overwritten, end).\n\n"
     "At most that many of the stored samples, spread evenly, the oldest and the\n"
     "newest among them; how many older ones were overwritten; and the number to\n"
     "give to _forget() for these samples, and the older ones, to be forgotten.");
 
 static PyObject *
-spread(PyObject *Py_UNUSED(module), PyObject *argument)
+select_samples(PyObject *Py_UNUSED(module), PyObject *argument)
 {
     uint64_t wanted;
     if (parse_count(argument, "samples", 0, &wanted) < 0) {
@@ -514,7 +514,7 @@ spread(PyObject *Py_UNUSED(module), PyObject *argument)
     if (samples == NULL) {
         return NULL;
     }
-    struct mp_spread found = mp_probe_spread(samples, room, wanted);
+    struct mp_selection found = mp_probe_select(samples, room, wanted);
     PyObject *list = PyList_New((Py_ssize_t)found.count);
     for (uint64_t i = 0; list != NULL && i < found.count; i++) {
         PyObject *bytes = PyLong_FromUnsignedLongLong(samples[i].bytes);
@@ -534,7 +534,7 @@ spread(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(forget_doc,
              "_forget($module, end, /)\n--\n\n"
-             "Forget the samples that _spread() counted up to this number.");
+             "Forget the samples that _select_samples() counted up to this number.");
 
 static PyObject *
 forget(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -1260,7 +1260,7 @@ static PyMethodDef methods[] = {
     {"configure", METHOD(configure), METH_VARARGS | METH_KEYWORDS, configure_doc},
     {"snapshot", snapshot, METH_NOARGS, snapshot_doc},
     {"clear", clear, METH_NOARGS, clear_doc},
-    {"_spread", spread, METH_O, spread_doc},
+    {"_select_samples", select_samples, METH_O, select_samples_doc},
     {"_forget", forget, METH_O, forget_doc},
     {"_totals", totals, METH_NOARGS, totals_doc},
     {"_start_sampling", start_sampling, METH_O, start_doc},

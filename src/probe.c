@@ -234,7 +234,7 @@ copy_before(struct mp_state *state, uint64_t number, struct mp_sample *to)
 {
     mp_lock_acquire(&state->lock);
     const struct mp_ring *ring = &state->ring;
-    uint64_t held = mp_ring_held(ring);
+    uint64_t held = mp_ring_oldest_kept(ring);
     uint64_t count = number > held ? number - held : 0;
     count = count < MP_ABOVE_PIECE ? count : MP_ABOVE_PIECE;
     mp_ring_copy(ring, number - count, count, to);
@@ -344,8 +344,8 @@ mp_probe_copy(struct mp_sample *to, uint64_t room)
     return count;
 }
 
-struct mp_spread
-mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted)
+struct mp_selection
+mp_probe_select(struct mp_sample *to, uint64_t room, uint64_t wanted)
 {
     struct mp_state *state = mp_state_certain();
     mp_lock_acquire(&state->lock);
@@ -355,20 +355,20 @@ mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted)
         /* They came after the room was made, and would be forgotten unseen. */
         stored = room;
     }
-    struct mp_spread spread = {
+    struct mp_selection selection = {
         .count = stored < room ? stored : room,
         .overwritten = mp_ring_overwritten(ring),
         .end = ring->oldest + stored,
     };
-    if (spread.count == 1) {
-        to[0] = mp_ring_at(ring, spread.end - 1);
+    if (selection.count == 1) {
+        to[0] = mp_ring_at(ring, selection.end - 1);
     }
-    for (uint64_t i = 0; spread.count > 1 && i < spread.count; i++) {
-        uint64_t index = i * (stored - 1) / (spread.count - 1);
+    for (uint64_t i = 0; selection.count > 1 && i < selection.count; i++) {
+        uint64_t index = i * (stored - 1) / (selection.count - 1);
         to[i] = mp_ring_at(ring, ring->oldest + index);
     }
     mp_lock_release(&state->lock);
-    return spread;
+    return selection;
 }
 
 void

@@ -24,8 +24,8 @@ struct mp_measured {
     int64_t ns;
 };
 
-/* What mp_probe_spread returns beside the samples. */
-struct mp_spread {
+/* What mp_probe_select returns beside the samples. */
+struct mp_selection {
     uint64_t count;       /* how many samples it wrote */
     uint64_t overwritten; /* how many came before the stored ones */
     uint64_t end;         /* one more than the number of the newest sample */
@@ -75,7 +75,8 @@ uint64_t mp_probe_copy(struct mp_sample *to, uint64_t room);
 /* Copies at most `room` stored samples, spread evenly, the oldest and the newest among
  * them; if room is 1, the newest. If more are wanted than there is room for, that is
  * all samples up to an end before which there are as many. */
-struct mp_spread mp_probe_spread(struct mp_sample *to, uint64_t room, uint64_t wanted);
+struct mp_selection mp_probe_select(struct mp_sample *to, uint64_t room,
+                                    uint64_t wanted);
 
 /* Forgets the samples before the one of this number, as in mp_ring_forget. */
 void mp_probe_forget(uint64_t number);

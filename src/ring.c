@@ -49,7 +49,7 @@ void
 mp_ring_copy(const struct mp_ring *ring, uint64_t number, uint64_t count,
              struct mp_sample *to)
 {
-    assert(mp_ring_held(ring) <= number && number + count <= ring->taken);
+    assert(mp_ring_oldest_kept(ring) <= number && number + count <= ring->taken);
     if (count == 0) {
         return;
     }
@@ -83,7 +83,7 @@ void
 mp_ring_move(struct mp_ring *ring, struct mp_sample *slots, uint64_t capacity)
 {
     assert(capacity > 0);
-    uint64_t first = mp_ring_held(ring);
+    uint64_t first = mp_ring_oldest_kept(ring);
     if (ring->taken - first > capacity) {
         first = ring->taken - capacity;
     }
@@ -93,7 +93,7 @@ mp_ring_move(struct mp_ring *ring, struct mp_sample *slots, uint64_t capacity)
     if (ring->oldest < first) {
         ring->oldest = first;
     }
-    ring->moved = first;
+    ring->first_kept = first;
     ring->slots = slots;
     ring->capacity = capacity;
     ring->next = ring->taken % capacity;

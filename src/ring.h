@@ -34,11 +34,11 @@ void mp_totals_add(struct mp_totals *totals, struct mp_sample sample);
 struct mp_ring {
     struct mp_sample *slots;
     uint64_t capacity;
-    uint64_t taken;  /* how many samples ever came: only grows */
-    uint64_t oldest; /* number of the oldest sample that is still stored */
-    uint64_t start;  /* number of the first sample that is not forgotten */
-    uint64_t moved;  /* number of the first sample that was put into these slots */
-    uint64_t next;   /* taken % capacity: a division would cost as much as the push */
+    uint64_t taken;      /* how many samples ever came: only grows */
+    uint64_t oldest;     /* number of the oldest sample that is still stored */
+    uint64_t start;      /* number of the first sample that is not forgotten */
+    uint64_t first_kept; /* number of the first sample that was put into these slots */
+    uint64_t next; /* taken % capacity: a division would cost as much as the push */
     struct mp_totals totals;
 };
 
@@ -58,10 +58,10 @@ mp_ring_overwritten(const struct mp_ring *ring)
 
 /* Number of the oldest sample that a slot still holds, forgotten or not. */
 static inline uint64_t
-mp_ring_held(const struct mp_ring *ring)
+mp_ring_oldest_kept(const struct mp_ring *ring)
 {
-    uint64_t room = ring->taken - ring->moved;
-    return room < ring->capacity ? ring->moved : ring->taken - ring->capacity;
+    uint64_t room = ring->taken - ring->first_kept;
+    return room < ring->capacity ? ring->first_kept : ring->taken - ring->capacity;
 }
 
 /* Stores a sample, over the oldest one if the ring is full. A time stamp before that of

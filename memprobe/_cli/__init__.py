@@ -1,5 +1,7 @@
 """The command line: ``memprobe``, also as ``python -m memprobe``."""
 
+from __future__ import annotations
+
 import sys
 
 from memprobe._cli.options import check_outputs, interval, picture
@@ -48,7 +50,7 @@ def main() -> None:
     options.command(options)
 
 
-def add_show_options(parser: "argparse.ArgumentParser") -> None:
+def add_show_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file or folder")
     parser.add_argument(
         "--running", action="store_true", help="only what hasn't surely ended"
@@ -85,7 +87,7 @@ def add_show_options(parser: "argparse.ArgumentParser") -> None:
     )
 
 
-def _type(check: "Callable[[str], object]") -> "Callable[[str], object]":
+def _type(check: Callable[[str], object]) -> Callable[[str], object]:
     def convert(text: str) -> object:
         from argparse import ArgumentTypeError
 
@@ -97,7 +99,7 @@ def _type(check: "Callable[[str], object]") -> "Callable[[str], object]":
     return convert
 
 
-def _show(options: "argparse.Namespace") -> None:
+def _show(options: argparse.Namespace) -> None:
     wrong = options.parser.error
     if options.follow and (options.csv or options.plot):
         wrong("--follow goes with neither --csv nor --plot")

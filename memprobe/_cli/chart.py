@@ -1,5 +1,7 @@
 """A chart of RSS over time as lines of text."""
 
+from __future__ import annotations
+
 import math
 
 from memprobe._cli.output import BLOCKS
@@ -16,14 +18,14 @@ ASCII = " .:#||+--v-."
 
 
 def chart(
-    samples: "Sequence[Sample]",
+    samples: Sequence[Sample],
     width: int,
     *,
     blocks: bool,
     height: int = 14,
-    peak: "int | None" = None,
-    inner: "Sequence[Sample]" = (),
-) -> "list[str]":
+    peak: int | None = None,
+    inner: Sequence[Sample] = (),
+) -> list[str]:
     """Draw samples, pairs of seconds and bytes, as lines of at most *width* characters.
 
     A column is as high as the highest sample in it, so that no peak is lost. *peak* is
@@ -105,10 +107,11 @@ def _dashed(label: str, room: int, dash: str) -> str:
 
 def _time_axis(
     start: float, end: float, room: int, line: str, tick: str
-) -> "tuple[str, str]":
+) -> tuple[str, str]:
     name, unit = time_unit(end)
     length = (end - start) / unit or 1.0
-    by = step(length, max(3, room // 12))  # of 3, one step is always shorter
+    # With room for 3 steps one is shorter than the whole, and there is a label.
+    by = step(length, max(3, room // 12))
     axis = [line] * room
     text = ""
     # Less than a column before the first sample is close enough for a label.

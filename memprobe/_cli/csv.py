@@ -1,5 +1,7 @@
 """RSS over time as CSV, one form everywhere."""
 
+from __future__ import annotations
+
 from datetime import datetime, timedelta
 
 from memprobe._cli.series import samples_of
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from memprobe._record_file import Record
 
 
-def write_csv(records: "Iterable[Record]", out: "TextIO") -> None:
+def write_csv(records: Iterable[Record], out: TextIO) -> None:
     """Write all samples of the processes, one process after the other.
 
     Seconds are since the date in `started`. What isn't known is empty.
@@ -29,7 +31,7 @@ def write_csv(records: "Iterable[Record]", out: "TextIO") -> None:
             out.write(f"{line}\n" if shared is None else f"{line}{shared}\n")
 
 
-def iso_date(seconds: "float | None") -> "str | None":
+def iso_date(seconds: float | None) -> str | None:
     """Return a date in UTC; None for what no calendar has."""
     if seconds is None:
         return None

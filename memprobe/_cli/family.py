@@ -1,5 +1,7 @@
 """A family of processes that `run` or `watch` observes, and where its files lie."""
 
+from __future__ import annotations
+
 # What is imported here delays the first look.
 import os
 import sys
@@ -22,10 +24,10 @@ class Family:
 
     def __init__(
         self,
-        pids: "Sequence[int]",
+        pids: Sequence[int],
         interval: float,
         *,
-        directory: "str | None" = None,
+        directory: str | None = None,
         pss: bool = False,
     ) -> None:
         """The files go into *directory*, else into a folder that close() removes."""
@@ -51,7 +53,7 @@ class Family:
             self.folder = ""
             self.problem = f"not observed: {error}"
 
-    def records(self) -> "list[Record]":
+    def records(self) -> list[Record]:
         """Read what is known of each process, the oldest first."""
         from memprobe._record_file import NotARecord, names, read
 
@@ -69,7 +71,7 @@ class Family:
             records.append(record)
         return self._own(records) if self._stays else records
 
-    def _own(self, records: "list[Record]") -> "list[Record]":
+    def _own(self, records: list[Record]) -> list[Record]:
         """Return what was recorded for us, and the descendants of these.
 
         A program that records itself in the same folder keeps the files that it has.
@@ -93,7 +95,7 @@ class Family:
             return False
         return True
 
-    def end(self, status: "int | None" = None) -> "list[Record]":
+    def end(self, status: int | None = None) -> list[Record]:
         """End the observation, and return what is known.
 
         *status* is how the first process has ended, our child, which is yet to be

@@ -1,5 +1,7 @@
 """What the recorder's files say, for those who watch many processes: OpenMetrics."""
 
+from __future__ import annotations
+
 from memprobe._cli.series import SharedOnce
 from memprobe._cli.table import Cgroup, cgroup_of, date_of, newest
 from memprobe._cli.text import name_of, printable
@@ -24,16 +26,14 @@ class _Running:
         self.rss = SharedOnce()
         self.highest = self.peak = 0
 
-    def add(self, record: "Record") -> None:
+    def add(self, record: Record) -> None:
         rss = record.last or 0
         self.rss.add(rss, record.shared)
         self.highest = max(self.highest, rss)
         self.peak = max(self.peak, record.peak or 0)
 
 
-def families(
-    records: "Iterable[Record]", *, per_process: bool = False
-) -> "list[Family]":
+def families(records: Iterable[Record], *, per_process: bool = False) -> list[Family]:
     """Return the metrics: few, however many processes there are.
 
     That is, unless *per_process* asks for a series of each that runs.
@@ -106,7 +106,7 @@ def families(
     ]
 
 
-def lines_of(families: "Iterable[Family]") -> "Iterator[str]":
+def lines_of(families: Iterable[Family]) -> Iterator[str]:
     """Return the text of the metrics, with line ends."""
     for name, kind, text, samples in families:
         yield f"# TYPE {name} {kind}\n"

@@ -1,5 +1,7 @@
 """The options of the commands. Not argparse, whose import takes 7 ms."""
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -15,18 +17,18 @@ if TYPE_CHECKING:
 class Options:
     """What was asked for: attributes of the options' names."""
 
-    interval: "float | None" = None
-    samples: "int | None" = None
-    csv: "str | None" = None
-    plot: "str | None" = None
-    record: "str | None" = None
-    name: "str | None" = None
+    interval: float | None = None
+    samples: int | None = None
+    csv: str | None = None
+    plot: str | None = None
+    record: str | None = None
+    name: str | None = None
     pss = False
     quiet = False
 
 
 def take(
-    words: "list[str]", options: Options, kinds: "Kinds", command: str, help: str
+    words: list[str], options: Options, kinds: Kinds, command: str, help: str
 ) -> None:
     """Take off *words* the options that it begins with, and what ends them.
 
@@ -58,12 +60,12 @@ def take(
             wrong(command, f"{name} {error}")
 
 
-def wrong(command: str, message: str) -> "NoReturn":
+def wrong(command: str, message: str) -> NoReturn:
     print(f"memprobe {command}: {message} (see --help)", file=sys.stderr)
     sys.exit(2)
 
 
-def fail(message: str) -> "NoReturn":
+def fail(message: str) -> NoReturn:
     sys.exit(f"memprobe: {message}")
 
 
@@ -94,7 +96,7 @@ def picture(path: str) -> str:
 
 
 # Those that `run` and `watch` share.
-KINDS: "Kinds" = {
+KINDS: Kinds = {
     "--interval": interval,
     "--csv": str,
     "--plot": picture,
@@ -104,9 +106,7 @@ KINDS: "Kinds" = {
 }
 
 
-def check_outputs(
-    csv: "str | None", plot: "str | None", record: "str | None" = None
-) -> None:
+def check_outputs(csv: str | None, plot: str | None, record: str | None = None) -> None:
     """End the process now, not after hours, if something can't be written."""
     if record is not None:
         _must_be_writable_folder(record)
@@ -142,7 +142,7 @@ def _must_be_writable(option: str, path: str) -> None:
         fail(f"{option}: cannot write {path!r}: {error.strerror}")
 
 
-def descriptors(options: Options) -> "set[int]":
+def descriptors(options: Options) -> set[int]:
     """Return our descriptors that are outputs: `--csv >(gzip > a.gz)` is one, too."""
     found = {2}
     for path in (options.csv, options.plot):

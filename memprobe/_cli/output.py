@@ -1,5 +1,7 @@
 """Where output goes: what fits there, and one line where it can't be written."""
 
+from __future__ import annotations
+
 import os
 import sys
 from contextlib import contextmanager, suppress
@@ -19,7 +21,7 @@ class Terminal:
     *redraws*: what was written can be written over.
     """
 
-    def __init__(self, out: "TextIO") -> None:
+    def __init__(self, out: TextIO) -> None:
         try:
             columns, lines = os.get_terminal_size(out.fileno())
         except (AttributeError, OSError, ValueError):
@@ -36,7 +38,7 @@ class Terminal:
         self.width = min(max(self.width, 1), WIDEST)
 
 
-def _has(out: "TextIO", text: str) -> bool:
+def _has(out: TextIO, text: str) -> bool:
     try:
         text.encode(out.encoding)
     except (LookupError, UnicodeEncodeError):
@@ -52,7 +54,7 @@ def say(problem: str) -> None:
 
 
 @contextmanager
-def standard_output() -> "Iterator[TextIO]":
+def standard_output() -> Iterator[TextIO]:
     """Standard output. If it can't be written, that is one line and status 1."""
     out: Any = sys.stdout
     if out is None:
@@ -71,7 +73,7 @@ def standard_output() -> "Iterator[TextIO]":
 
 
 @contextmanager
-def writing(path: str) -> "Iterator[TextIO]":
+def writing(path: str) -> Iterator[TextIO]:
     """Write a file, or standard output if it is called -, as standard_output() does."""
     if path == "-":
         with standard_output() as out:

@@ -4,6 +4,8 @@ The program is to find all that it would without a parent in between, and whoeve
 started us is to see of us what the program does: its stops, its end, its signal.
 """
 
+from __future__ import annotations
+
 # Not `signal`: it needs enum, and by that 3 ms before the program starts.
 import _signal as signal  # type: ignore[import-not-found]
 import errno
@@ -30,7 +32,7 @@ class Child:
     """The program, and what its parent does. From now on all signals are blocked."""
 
     def __init__(
-        self, file: str, argv: "list[str]", environment: "dict[bytes, bytes]"
+        self, file: str, argv: list[str], environment: dict[bytes, bytes]
     ) -> None:
         """Start it. Raises OSError if that can't be done."""
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
@@ -69,7 +71,7 @@ class Child:
         self.ended = time.monotonic()
 
     def _become(
-        self, file: str, argv: "list[str]", environment: "dict[bytes, bytes]"
+        self, file: str, argv: list[str], environment: dict[bytes, bytes]
     ) -> None:
         parent = b"%d" % os.getppid()
         for name, value in environment.items():
@@ -92,7 +94,7 @@ class Child:
             # A script without a first line that says by what: the shell is to run it.
             os.execve("/bin/sh", ["sh", error.filename, *argv[1:]], environment)
 
-    def let_go(self, keep: "set[int]") -> None:
+    def let_go(self, keep: set[int]) -> None:
         """Leave the program alone with what it was given, but for descriptor 2.
 
         What reads its pipe sees the end when the program closes it, and what it writes
@@ -125,7 +127,7 @@ class Child:
         self._kill_guard()
         return status
 
-    def reap(self) -> "int | None":
+    def reap(self) -> int | None:
         """Let go of the zombie; return its highest RSS in bytes if it is its own.
 
         ru_maxrss has that of children that were waited for, too, of which the zombie's
@@ -136,7 +138,7 @@ class Child:
         bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return bytes if not had_children and bytes > self._rss else None
 
-    def _look(self) -> "int | None":
+    def _look(self) -> int | None:
         """Return the program's wait status if it has ended."""
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             pid, status, usage = os.wait4(self.pid, os.WNOHANG | os.WUNTRACED)
@@ -261,7 +263,7 @@ class Child:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def end_as(status: int) -> "NoReturn":
+def end_as(status: int) -> NoReturn:
     """End this process as the program ended: that is what the shell asks for."""
     number, code = how_it_ended(status)
     if number is not None and os.getpid() != 1:
@@ -278,14 +280,14 @@ def end_as(status: int) -> "NoReturn":
     os._exit(code)
 
 
-def how_it_ended(status: int) -> "tuple[int | None, int]":
+def how_it_ended(status: int) -> tuple[int | None, int]:
     """Return the signal that ended a program, if one did, and what the shell says."""
     if os.WIFSIGNALED(status):
         return os.WTERMSIG(status), 128 + os.WTERMSIG(status)
     return None, os.WEXITSTATUS(status)
 
 
-def _next_signal() -> "tuple[int, bool, int]":
+def _next_signal() -> tuple[int, bool, int]:
     """Wait for a signal; return it, whether a process sent it, and which."""
     if hasattr(signal, "sigwaitinfo"):
         info = signal.sigwaitinfo(_ALL)
@@ -316,7 +318,7 @@ def number_of(child: int) -> int:
     return child
 
 
-def _stat(pid: int) -> "list[bytes]":
+def _stat(pid: int) -> list[bytes]:
     """Return the fields of /proc/PID/stat from its state on (proc(5)), or nothing."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
@@ -337,7 +339,7 @@ def _is_pending(pid: int, number: int) -> bool:
     return False
 
 
-def _close_inherited(keep: "set[int]") -> None:
+def _close_inherited(keep: set[int]) -> None:
     """Close what whoever started us has handed down: ours aren't inheritable."""
     folder = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"
     try:

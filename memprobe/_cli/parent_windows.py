@@ -4,6 +4,8 @@ There are neither signals nor process groups: the console tells all its programs
 Ctrl-C, and the program's end is a number.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import signal
@@ -20,7 +22,7 @@ class Child:
     """The program; see parent.py."""
 
     def __init__(
-        self, file: str, argv: "list[str]", environment: "dict[bytes, bytes]"
+        self, file: str, argv: list[str], environment: dict[bytes, bytes]
     ) -> None:
         del environment  # which nobody has changed
         # What the program does at Ctrl-C is its own affair; we wait for its end.
@@ -29,7 +31,7 @@ class Child:
         self._process = subprocess.Popen(argv, executable=shutil.which(file) or file)
         self.pid = self.number = self._process.pid
 
-    def let_go(self, keep: "set[int]") -> None:
+    def let_go(self, keep: set[int]) -> None:
         """Descriptors aren't inherited unless they are named."""
 
     def wait(self) -> int:
@@ -44,11 +46,11 @@ class Child:
         pass
 
 
-def how_it_ended(status: int) -> "tuple[int | None, int]":
+def how_it_ended(status: int) -> tuple[int | None, int]:
     return None, status
 
 
-def end_as(status: int) -> "NoReturn":
+def end_as(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

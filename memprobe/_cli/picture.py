@@ -1,5 +1,7 @@
 """A picture of RSS over time. It needs matplotlib, which only this module imports."""
 
+from __future__ import annotations
+
 import os
 import warnings
 from contextlib import suppress
@@ -20,7 +22,7 @@ INK = "#1f2933"
 FAINT = "#8b95a1"
 COLOURS = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d"]
 
-STYLE: "dict[Any, object]" = {
+STYLE: dict[Any, object] = {
     "font.family": "sans-serif",
     "font.size": 11,
     "text.color": INK,
@@ -51,7 +53,7 @@ class Series:
     """
 
     def __init__(
-        self, label: str, samples: "Sequence[Sample]", peak: "int | None" = None
+        self, label: str, samples: Sequence[Sample], peak: int | None = None
     ) -> None:
         self.label = label
         self.samples = samples
@@ -61,7 +63,7 @@ class Series:
         self.peak = max(peak or 0, self.high)
 
 
-def plot(path: str, series: "Sequence[Series]", title: str) -> None:
+def plot(path: str, series: Sequence[Series], title: str) -> None:
     """Draw one or several processes into a .png or .svg file; times are in seconds.
 
     Raises OSError if the file can't be written, and whatever matplotlib does.
@@ -88,7 +90,7 @@ def plot(path: str, series: "Sequence[Series]", title: str) -> None:
             figure.savefig(path, format="png")
 
 
-def _import_matplotlib() -> "Any":
+def _import_matplotlib() -> Any:
     """Import it without what the user has set for it, be that right or wrong."""
     import logging
 
@@ -110,7 +112,7 @@ def _import_matplotlib() -> "Any":
     return matplotlib
 
 
-def _draw(axes: "Any", series: "Sequence[Series]") -> None:
+def _draw(axes: Any, series: Sequence[Series]) -> None:
     from matplotlib.ticker import (  # type: ignore[import-not-found, unused-ignore]
         MaxNLocator,
     )
@@ -158,7 +160,7 @@ def _draw(axes: "Any", series: "Sequence[Series]") -> None:
 
 
 def _label_peak_and_end(
-    axes: "Any", one: Series, colour: str, second: float, byte: int
+    axes: Any, one: Series, colour: str, second: float, byte: int
 ) -> None:
     # A label that stays within the axes wherever the peak is.
     side = (one.high_time - one.start) / ((one.end - one.start) or 1.0)

@@ -1,5 +1,7 @@
 """What `memprobe run` starts: the very program that python, or the shell, would."""
 
+from __future__ import annotations
+
 import os
 import sys
 import zipimport
@@ -10,7 +12,7 @@ from memprobe._as_command import module_and_options
 PYTHON_FILES = (".py", ".pyc", ".pyw", ".pyz")
 
 
-def command(arguments: "list[str]") -> "tuple[str, list[str]]":
+def command(arguments: list[str]) -> tuple[str, list[str]]:
     """Return the file to execute and its arguments, the first of them its own name.
 
     A file without a slash is one to be looked for on PATH. It need not exist.
@@ -47,7 +49,7 @@ def _is_archive(path: str) -> bool:
         return False
 
 
-def _interpreter_options() -> "list[str]":
+def _interpreter_options() -> list[str]:
     """Return what stood before the `-m memprobe` that started us; else nothing.
 
     `python -X dev -m memprobe run x.py` runs x.py by `python -X dev`. The first line of
@@ -57,7 +59,7 @@ def _interpreter_options() -> "list[str]":
     return options if module in {"memprobe", "memprobe.__main__"} else []
 
 
-def environment() -> "dict[bytes, bytes]":
+def environment() -> dict[bytes, bytes]:
     """Return the environment that we were started with.
 
     Not os.environ: where the locale is C, Python sets LC_CTYPE in it (PEP 538), and

@@ -1,5 +1,7 @@
 """What `memprobe run` and `memprobe watch` say at the end."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -11,6 +13,7 @@ from memprobe._cli.series import thinned, total
 from memprobe._cli.table import Row, table, unlisted_text
 from memprobe._cli.text import cut, printable
 from memprobe._memprobe import humanbytes
+from memprobe._samples import sample
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +31,10 @@ CHART = 7
 
 def tell(
     title: str,
-    main: "Record | None",
-    records: "Sequence[Record]",
-    figures: "list[str]",
-    options: "Options",
+    main: Record | None,
+    records: Sequence[Record],
+    figures: list[str],
+    options: Options,
     start: float,
 ) -> None:
     """Print the report, and write what else was asked for. It was begun at *start*."""
@@ -50,12 +53,12 @@ def tell(
             draw(options.plot, list(records))
 
 
-def peak_line(peak: "int | None") -> str:
+def peak_line(peak: int | None) -> str:
     text = "not known, it ended too soon" if peak is None else humanbytes(peak)
     return f"- rss (peak): {text}."
 
 
-def unlisted(records: "Sequence[Record]") -> "list[str]":
+def unlisted(records: Sequence[Record]) -> list[str]:
     """Return what is to be said of processes that lived too short for a file."""
     text = unlisted_text(
         sum(record.short_lived or 0 for record in records),
@@ -66,12 +69,12 @@ def unlisted(records: "Sequence[Record]") -> "list[str]":
 
 def _report(
     title: str,
-    main: "Record | None",
-    records: "Sequence[Record]",
-    figures: "list[str]",
-    samples: "int | None",
-    span: "tuple[float, float]",
-) -> "list[str]":
+    main: Record | None,
+    records: Sequence[Record],
+    figures: list[str],
+    samples: int | None,
+    span: tuple[float, float],
+) -> list[str]:
     """Return the lines: the dump of *main*, *figures*, for more processes the table.
 
     A terminal of 24 lines has room for a few processes. *samples* is how many to print
@@ -100,15 +103,10 @@ def _report(
     return [*lines, *below, *drawn]
 
 
-def _dump(record: "Record", most: int) -> "list[str]":
+def _dump(record: Record, most: int) -> list[str]:
     """Return what memdump() prints, of samples that are spread evenly."""
     rows = [rss for _, rss, _ in record.samples()]
-    last = len(rows) - 1
-    count = min(most, len(rows))
-    spread = (
-        [rows[i * last // (count - 1)] for i in range(count)] if count > 1 else rows
-    )
-    picked = spread[-count:] if count else []
+    picked = [*sample(rows[:-1], most - 1), *rows[-1:]] if most > 0 else []
     lines = [f"-    > {humanbytes(rss)}," for rss in picked]
     if lines:
         lines.insert(0, "- rss (sample):")
@@ -118,14 +116,14 @@ def _dump(record: "Record", most: int) -> "list[str]":
 
 
 def _chart(
-    main: "Record | None",
-    records: "Sequence[Record]",
-    span: "tuple[float, float]",
+    main: Record | None,
+    records: Sequence[Record],
+    span: tuple[float, float],
     *,
     width: int,
     blocks: bool,
     height: int,
-) -> "list[str]":
+) -> list[str]:
     """Draw the sum of all; where that isn't the same, the main process in it."""
     start, end = span
     whole = thinned(total(records), start, end)
@@ -148,7 +146,7 @@ def _chart(
 
 
 @contextmanager
-def _told() -> "Iterator[None]":
+def _told() -> Iterator[None]:
     """What ends a command that only writes doesn't end this one."""
     try:
         yield
@@ -156,7 +154,7 @@ def _told() -> "Iterator[None]":
         say([str(error)])
 
 
-def say(lines: "list[str]") -> None:
+def say(lines: list[str]) -> None:
     """Write lines to standard error as it is, whatever the program has made of it."""
     end = "\r\n" if _is_raw_terminal(2) else "\n"
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"

@@ -1,5 +1,7 @@
 """``memprobe run``: starts a program, observes it from outside, says what it held."""
 
+from __future__ import annotations
+
 # What is imported here delays the program; the rest is imported while it runs.
 import errno
 import sys
@@ -35,7 +37,7 @@ standard error; the exit status is the program's.
 """
 
 
-def main(words: "list[str]") -> None:
+def main(words: list[str]) -> None:
     options = opt.Options()
     opt.take(words, options, {**opt.KINDS, "--samples": opt.count}, "run", HELP)
     if not words or words in (["-m"], ["-c"]):
@@ -86,7 +88,7 @@ def main(words: "list[str]") -> None:
     end_as(status)
 
 
-def _peak(main: "Record | None", own: "int | None") -> "int | None":
+def _peak(main: Record | None, own: int | None) -> int | None:
     """Return the highest of all that is known of the program."""
     known = [own]
     if main is not None:
@@ -95,7 +97,7 @@ def _peak(main: "Record | None", own: "int | None") -> "int | None":
     return max((value for value in known if value is not None), default=None)
 
 
-def _outcome(main: "Record | None", status: int) -> str:
+def _outcome(main: Record | None, status: int) -> str:
     from memprobe._cli.table import death_text
 
     number, code = how_it_ended(status)
@@ -106,7 +108,7 @@ def _outcome(main: "Record | None", status: int) -> str:
     return f"- outcome: {outcome}."
 
 
-def _living(records: "list[Record]", directory: "str | None") -> "list[str]":
+def _living(records: list[Record], directory: str | None) -> list[str]:
     """Return who lives on, and how to go on watching."""
     pids = [record.pid for record in records if record.state == "running"]
     if not pids:

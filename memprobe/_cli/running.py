@@ -1,11 +1,13 @@
 """What runs now: processes by name, and whether one can be watched."""
 
+from __future__ import annotations
+
 import os
 
 from memprobe._cli.text import words_of
 
 
-def pids_of(name: str) -> "list[int]":
+def pids_of(name: str) -> list[int]:
     """Return the programs of that name, but for those that descend from one of them.
 
     The name is that of the command, or of the script or module that an interpreter
@@ -29,7 +31,7 @@ def pids_of(name: str) -> "list[int]":
     return sorted(pid for pid in named if not named & _ancestors(pid, parents))
 
 
-def _ancestors(pid: int, parents: "dict[int, int]") -> "set[int]":
+def _ancestors(pid: int, parents: dict[int, int]) -> set[int]:
     found: set[int] = set()
     while (pid := parents.get(pid, 0)) and pid not in found:
         found.add(pid)

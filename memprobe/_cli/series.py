@@ -1,5 +1,7 @@
 """RSS over time as few points: of one process, and of a family."""
 
+from __future__ import annotations
+
 import heapq
 from contextlib import suppress
 from itertools import chain, groupby
@@ -13,20 +15,20 @@ if TYPE_CHECKING:
     # Seconds and bytes.
     Sample = tuple[float, int]
 
-PARTS = 600  # of the time: 2 pixels of a PNG, and more than a terminal has columns
+BINS = 600  # of the time: 2 pixels of a PNG, and more than a terminal has columns
 
 
 def thinned(
-    samples: "Iterable[Sample]", start: float, end: float, parts: int = PARTS
-) -> "list[Sample]":
+    samples: Iterable[Sample], start: float, end: float, bins: int = BINS
+) -> list[Sample]:
     """Leave out what can't be seen between *start* and *end*.
 
-    Of each part of the time the lowest, the highest and the last sample remain, and the
+    Of each bin the lowest, the highest and the last sample remain, and the
     first of all.
     """
     seconds = (end - start) or 1.0
     kept: list[Sample] = []
-    for _, group in groupby(samples, lambda s: int((s[0] - start) / seconds * parts)):
+    for _, group in groupby(samples, lambda s: int((s[0] - start) / seconds * bins)):
         part = list(group)
         kept += sorted(
             {min(part, key=rss_of), max(part, key=rss_of), part[-1]}
@@ -35,7 +37,7 @@ def thinned(
     return kept
 
 
-def dated(record: "Record") -> "list[Sample]":
+def dated(record: Record) -> list[Sample]:
     """Return the RSS of a process over time, thinned: dates and bytes."""
     samples = samples_of(record)
     first = next(samples, None)
@@ -45,13 +47,13 @@ def dated(record: "Record") -> "list[Sample]":
     return thinned(plain, first[0], first[0] + record.seconds)
 
 
-def samples_of(record: "Record") -> "Iterator[tuple[float, int, int | None]]":
+def samples_of(record: Record) -> Iterator[tuple[float, int, int | None]]:
     """Yield the samples of a record; no more of them if its file is gone by now."""
     with suppress(FileNotFoundError, ValueError):
         yield from record.samples()
 
 
-def rss_of(sample: "Sample") -> int:
+def rss_of(sample: Sample) -> int:
     return sample[1]
 
 
@@ -64,7 +66,7 @@ class SharedOnce:
     def __init__(self) -> None:
         self._own = self._shared = 0
 
-    def add(self, rss: int, shared: "int | None") -> None:
+    def add(self, rss: int, shared: int | None) -> None:
         self._own += rss - (shared or 0)
         self._shared = max(self._shared, shared or 0)
 
@@ -72,7 +74,7 @@ class SharedOnce:
         return self._own + self._shared
 
 
-def total(records: "Iterable[Record]") -> "Iterator[Sample]":
+def total(records: Iterable[Record]) -> Iterator[Sample]:
     """Add up the RSS of processes over time, as SharedOnce does.
 
     Their files are read side by side, each while its process lived.
@@ -95,7 +97,7 @@ def total(records: "Iterable[Record]") -> "Iterator[Sample]":
             yield time, sum_of_own + largest
 
 
-def _changes(number: int, record: "Record") -> "Iterator[tuple[float, int, int, int]]":
+def _changes(number: int, record: Record) -> Iterator[tuple[float, int, int, int]]:
     # merge() asks each for its first at once: no file is opened for that.
     time = record.started or 0.0
     yield time, number, 0, 0
@@ -105,7 +107,7 @@ def _changes(number: int, record: "Record") -> "Iterator[tuple[float, int, int, 
         yield max(time, record.ended or time), number, 0, 0
 
 
-def columns(samples: "Sequence[Sample]", count: int) -> "list[int]":
+def columns(samples: Sequence[Sample], count: int) -> list[int]:
     """Return the highest RSS in each of *count* equal parts of the time.
 
     Where no sample was taken it is that of the last sample before.

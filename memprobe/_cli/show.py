@@ -1,5 +1,7 @@
 """``memprobe show``: what the recorder's files say."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -46,7 +48,7 @@ KEYS = (
 ).split()
 
 
-def show(options: "argparse.Namespace") -> bool:
+def show(options: argparse.Namespace) -> bool:
     """Print what the files, and those in folders, say; return whether all were sound.
 
     What is wrong with a file is one line on standard error.
@@ -58,7 +60,7 @@ def show(options: "argparse.Namespace") -> bool:
             problems.add(problem)
             say(problem)
 
-    def records() -> "Iterator[Record]":
+    def records() -> Iterator[Record]:
         for record in read_all(options.paths, complain):
             if record.state in LIVING or not options.running:
                 yield record
@@ -101,13 +103,13 @@ def _tasks(paths: "list[str]") -> "Iterator[str]":
 
 
 def follow(
-    paths: "list[str]",
-    out: "TextIO",
+    paths: list[str],
+    out: TextIO,
     *,
     interval: float = 1.0,
     running: bool = False,
-    sort: "str | None" = None,
-    wait: "Callable[[float], object]" = time.sleep,
+    sort: str | None = None,
+    wait: Callable[[float], object] = time.sleep,
 ) -> None:
     """Print what the files say again and again; in a terminal in the same place.
 
@@ -151,7 +153,7 @@ class _Seen:
 
     row: Row
 
-    def __init__(self, record: "Record", before: "_Seen | None") -> None:
+    def __init__(self, record: Record, before: _Seen | None) -> None:
         self.record = record
         # For how long it had been recorded when growth and charts were made.
         self._whole = record.seconds
@@ -168,17 +170,17 @@ class _Seen:
         """Return whether growth and charts would be others by now."""
         return self.record.seconds - self._whole > self._whole / 60
 
-    def samples(self) -> "list[Sample]":
+    def samples(self) -> list[Sample]:
         if self._samples is None:
             self._samples = dated(self.record)
         return self._samples
 
 
 def read_all(
-    paths: "list[str]",
-    complain: "Complaint",
-    seen: "Mapping[str, _Seen]" = MappingProxyType({}),
-) -> "Iterator[Record]":
+    paths: list[str],
+    complain: Complaint,
+    seen: Mapping[str, _Seen] = MappingProxyType({}),
+) -> Iterator[Record]:
     """Read files, and those in folders, one after the other.
 
     Of what was *seen*, by path, only that is read which may have changed.
@@ -212,7 +214,7 @@ def read_all(
             yield record
 
 
-def _files(paths: "list[str]", complain: "Complaint") -> "Iterator[tuple[str, bool]]":
+def _files(paths: list[str], complain: Complaint) -> Iterator[tuple[str, bool]]:
     """Return each file, and whether it is one of a folder's."""
     for path in paths:
         if not os.path.isdir(path):
@@ -234,15 +236,15 @@ def _problem(path: str, error: Exception) -> str:
     return f"{printable(path)}: {printable(text or repr(error))}"
 
 
-def _is_one(paths: "list[str]") -> bool:
+def _is_one(paths: list[str]) -> bool:
     return len(paths) == 1 and not os.path.isdir(paths[0])
 
 
-def _print(lines: "Iterable[str]", out: "TextIO") -> None:
+def _print(lines: Iterable[str], out: TextIO) -> None:
     out.writelines(f"{line}\n" for line in lines)
 
 
-def _print_json(records: "Iterable[Record]", out: "TextIO") -> None:
+def _print_json(records: Iterable[Record], out: TextIO) -> None:
     import json
 
     separator = "[\n"
@@ -252,7 +254,7 @@ def _print_json(records: "Iterable[Record]", out: "TextIO") -> None:
     out.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def as_json(record: "Record") -> "dict[str, Any]":
+def as_json(record: Record) -> dict[str, Any]:
     """Return what a file says in the words of --json; strict parsers take it, too."""
     process: dict[str, Any] = {key: getattr(record, key) for key in KEYS}
     process["command"] = command_line(record)
@@ -264,7 +266,7 @@ def as_json(record: "Record") -> "dict[str, Any]":
     return process
 
 
-def _replace(path: str, lines: "Iterator[str]") -> None:
+def _replace(path: str, lines: Iterator[str]) -> None:
     """Write a file so that whoever reads it finds the old one or the new one, whole."""
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
@@ -281,7 +283,7 @@ def _replace(path: str, lines: "Iterator[str]") -> None:
             os.remove(new)
 
 
-def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list[str]":
+def one_file(record: Record, samples: list[Sample], room: Terminal) -> list[str]:
     """Return figures and chart of one process, as lines that fit a terminal."""
     figures = [cut(line, room.width, room.blocks) for line in _figures(record)]
     start = samples[0][0] if samples else 0.0
@@ -295,7 +297,7 @@ def one_file(record: "Record", samples: "list[Sample]", room: Terminal) -> "list
     return [*figures, "", *lines] if lines else figures
 
 
-def _figures(record: "Record") -> "list[str]":
+def _figures(record: Record) -> list[str]:
     user, host = printable(record.user or "?"), printable(record.host or "?")
     time = date_text(record.started) or "?"
     if record.ended is not None:
@@ -322,7 +324,7 @@ def _figures(record: "Record") -> "list[str]":
     return [f"memprobe: {command_text(record)}", *known]
 
 
-def _sizes(record: "Record", names: str) -> str:
+def _sizes(record: Record, names: str) -> str:
     known = [
         f"{name} {humanbytes(round(bytes))}"
         for name in names.split()
@@ -331,7 +333,7 @@ def _sizes(record: "Record", names: str) -> str:
     return ", ".join(known)
 
 
-def draw(path: str, records: "list[Record]") -> None:
+def draw(path: str, records: list[Record]) -> None:
     """Draw the largest by name, and what the others hold together."""
     from memprobe._cli.picture import Series, plot
 

@@ -1,5 +1,7 @@
 """Recorded processes as a table: a line each, no wider than the terminal."""
 
+from __future__ import annotations
+
 import time
 from collections import defaultdict
 from itertools import pairwise
@@ -32,13 +34,13 @@ _DEEPEST = 4  # levels of a family that are indented
 _NEVER = 365 * 86400  # seconds that nobody would foresee
 
 
-def _short_date(seconds: "float | None") -> str:
+def _short_date(seconds: float | None) -> str:
     day, _, minute = date_text(seconds, "%Y-%m-%d %H:%M").partition(" ")
     return minute if day == date_text(time.time(), "%Y-%m-%d") else day
 
 
 # The columns in their order, and how they are written.
-COLUMNS: "dict[str, Callable[[Any], str]]" = {
+COLUMNS: dict[str, Callable[[Any], str]] = {
     "pid": str,
     "parent": str,
     "user": printable,
@@ -77,7 +79,7 @@ class Row:
 
     __slots__ = ("cgroup", "depth", "family", "living", "shape", "unlisted", "values")
 
-    def __init__(self, record: "Record", shape: "bytes | None" = None) -> None:
+    def __init__(self, record: Record, shape: bytes | None = None) -> None:
         self.living = record.state in LIVING
         self.family = (record.host, record.boot)
         self.depth = 0  # in the family
@@ -113,9 +115,9 @@ class Row:
         return text
 
 
-def _shape(record: "Record") -> bytes:
+def _shape(record: Record) -> bytes:
     """Return RSS over time in steps of one character's smallest part."""
-    highs = [(time, high) for time, _, high in record.spread(_CHART[-1])]
+    highs = [(time, high) for time, _, high in record.envelope(_CHART[-1])]
     highest = max(map(rss_of, highs), default=0)
     if highest == 0:
         return b""
@@ -126,7 +128,7 @@ class Cgroup:
     """What the cgroup of a process used at a date, and its limit, in bytes."""
 
     def __init__(
-        self, date: float, used: int, limit: int, growth_per_hour: "float | None"
+        self, date: float, used: int, limit: int, growth_per_hour: float | None
     ) -> None:
         self.date = date
         self.used = used
@@ -143,16 +145,16 @@ class Cgroup:
         return text
 
 
-def date_of(record: "Record") -> float:
+def date_of(record: Record) -> float:
     """Return when the newest of a record was written."""
     return record.recorded_until or record.last_seen or time.time()
 
 
-def newest(one: "Cgroup | None", other: Cgroup) -> Cgroup:
+def newest(one: Cgroup | None, other: Cgroup) -> Cgroup:
     return other if one is None or other.date >= one.date else one
 
 
-def cgroup_of(record: "Record") -> "Cgroup | None":
+def cgroup_of(record: Record) -> Cgroup | None:
     if record.cgroup_memory is None or not record.memory_limit:
         return None
     return Cgroup(
@@ -163,7 +165,7 @@ def cgroup_of(record: "Record") -> "Cgroup | None":
     )
 
 
-def state_text(record: "Record") -> str:
+def state_text(record: Record) -> str:
     """Return in words how a process is, or how it ended."""
     if record.state == "running" and record.recorded_until is not None:
         return f"running (not recorded since {_short_date(record.recorded_until)})"
@@ -177,7 +179,7 @@ def state_text(record: "Record") -> str:
     return record.state
 
 
-def death_text(number: "int | None") -> str:
+def death_text(number: int | None) -> str:
     if number is None:
         return "died"
     import signal
@@ -190,14 +192,14 @@ def death_text(number: "int | None") -> str:
 
 
 def table(
-    rows: "Iterable[Row]",
+    rows: Iterable[Row],
     width: int,
     *,
     blocks: bool,
-    height: "int | None" = None,
-    sort: "str | None" = None,
+    height: int | None = None,
+    sort: str | None = None,
     summary: bool = True,
-) -> "list[str]":
+) -> list[str]:
     """Return lines of at most *width* columns, *height* lines at most; totals are last.
 
     The living come first, the largest last RSS first, children below their parents and
@@ -216,13 +218,13 @@ def table(
     return [*_grid(rows, width, blocks), *below][:height]
 
 
-def _sorted(rows: "list[Row]", name: str) -> "list[Row]":
+def _sorted(rows: list[Row], name: str) -> list[Row]:
     known = [row for row in rows if row.values[name] is not None]
     known.sort(key=lambda row: row.values[name], reverse=name not in _ASCENDING)
     return known + [row for row in rows if row.values[name] is None]
 
 
-def _families(rows: "list[Row]") -> "list[Row]":
+def _families(rows: list[Row]) -> list[Row]:
     """Return the living and then the others, children below their parents."""
     rows = _sorted(sorted(rows, key=_age), "last")
     ordered = []
@@ -241,7 +243,7 @@ def _families(rows: "list[Row]") -> "list[Row]":
     return ordered
 
 
-def _parents(rows: "list[Row]") -> "dict[int, int]":
+def _parents(rows: list[Row]) -> dict[int, int]:
     """Return which row is whose parent, by their ids: it started before its child."""
     newest: dict[object, int] = {}
     parents = {}
@@ -253,11 +255,11 @@ def _parents(rows: "list[Row]") -> "dict[int, int]":
     return parents
 
 
-def _age(row: Row) -> "tuple[float, int]":
+def _age(row: Row) -> tuple[float, int]:
     return row.values["started"] or 0.0, row.values["pid"]
 
 
-def _grid(rows: "list[Row]", width: int, blocks: bool) -> "list[str]":
+def _grid(rows: list[Row], width: int, blocks: bool) -> list[str]:
     texts = [{name: row.text(name) for name in COLUMNS} for row in rows]
     names = [
         name
@@ -287,7 +289,7 @@ def _grid(rows: "list[Row]", width: int, blocks: bool) -> "list[str]":
     return lines
 
 
-def _room(widths: "dict[str, int]", width: int) -> int:
+def _room(widths: dict[str, int], width: int) -> int:
     """How much is left for the command, the chart and a space between."""
     return width - sum(w + 1 for w in widths.values())
 
@@ -307,7 +309,7 @@ def _sparkline(shape: bytes, width: int, blocks: bool) -> str:
     return "".join(levels[max(shape[a:b])] for a, b in pairwise(ends))
 
 
-def _summary(rows: "list[Row]") -> "list[str]":
+def _summary(rows: list[Row]) -> list[str]:
     """Return what is to be said of all together, and isn't in a line of the table."""
     lines = []
     living = [row for row in rows if row.living]
@@ -331,14 +333,14 @@ def _summary(rows: "list[Row]") -> "list[str]":
     return lines + [f"memory limit: {cgroup.text()}" for cgroup in limits.values()]
 
 
-def unlisted_text(short_lived: "int | None", missed: "int | None") -> str:
+def unlisted_text(short_lived: int | None, missed: int | None) -> str:
     """Return what is said of processes that have no file, if there are any."""
     if not short_lived and not missed:
         return ""
     return f"{short_lived or 0} short-lived processes, {missed or 0} missed"
 
 
-def _total(rows: "list[Row]") -> int:
+def _total(rows: list[Row]) -> int:
     """Add up RSS, pages that processes share once; PSS where it is known of all."""
     if all(row.values["pss"] is not None for row in rows):
         return sum(row.values["pss"] for row in rows)

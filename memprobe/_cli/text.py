@@ -1,5 +1,7 @@
 """Texts that may be anybody's: what is printed of them, and how wide that is."""
 
+from __future__ import annotations
+
 import os
 import re
 import unicodedata
@@ -48,24 +50,24 @@ def cut(text: str, width: int, blocks: bool) -> str:
     return (text + ("…" if blocks else "~"))[: max(width, 0)]
 
 
-def command_line(record: "Record") -> str:
+def command_line(record: Record) -> str:
     """Return the whole first command line."""
     return printable(" ".join(record.command))
 
 
-def command_text(record: "Record") -> str:
+def command_text(record: Record) -> str:
     """Return what runs, by its last title: without interpreter and folders."""
     return printable(" ".join(words_of(record.title or record.command)))
 
 
-def name_of(record: "Record") -> str:
+def name_of(record: Record) -> str:
     """Return the name of the program alone: arguments, and titles, may hold secrets."""
     words = words_of(record.command)
     name = words[0] if words else ""
     return printable(name).strip("()[]:") or "?"
 
 
-def words_of(command: "list[str] | str") -> "list[str]":
+def words_of(command: list[str] | str) -> list[str]:
     """Return program and arguments: without interpreter, its options, and folders."""
     words = command.split(" ") if isinstance(command, str) else list(command)
     if len(words) == 1:  # set by the program itself, as setproctitle does

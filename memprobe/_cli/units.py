@@ -1,5 +1,7 @@
 """Units and steps of the two axes, in which RSS over time is drawn."""
 
+from __future__ import annotations
+
 import math
 import time
 
@@ -11,12 +13,12 @@ TIME_UNITS = [(0, "ms", 0.001), (1, "s", 1), (120, "min", 60), (7200, "h", 3600)
 DAYS = (48 * 3600, "d", 86400)
 
 
-def size_unit(bytes: float) -> "tuple[str, int]":
+def size_unit(bytes: float) -> tuple[str, int]:
     """Return the largest unit that is not larger than so many bytes, and its bytes."""
     return next((unit for unit in SIZE_UNITS if bytes >= unit[1]), SIZE_UNITS[-1])
 
 
-def time_unit(seconds: float) -> "tuple[str, float]":
+def time_unit(seconds: float) -> tuple[str, float]:
     """Return the unit to read so many seconds in, and its seconds."""
     _, name, unit = [u for u in [*TIME_UNITS, DAYS] if u[0] <= max(seconds, 0)][-1]
     return name, unit
@@ -52,7 +54,7 @@ def short_duration(seconds: float) -> str:
     return f"{minutes / 60:.0f}h" if minutes < 99.5 * 60 else f"{minutes / 1440:.0f}d"
 
 
-def size_text(bytes: "float | None") -> str:
+def size_text(bytes: float | None) -> str:
     """Return a size in three digits: 29.1MB."""
     if bytes is None:
         return ""
@@ -64,14 +66,14 @@ def size_text(bytes: "float | None") -> str:
     return f"{number:.{digits}f}{name}"
 
 
-def growth_text(bytes: "float | None") -> str:
+def growth_text(bytes: float | None) -> str:
     """Return a growth with its sign; 0 where there is none, nothing if not known."""
     if not bytes:
         return "" if bytes is None else "0"
     return ("+" if bytes > 0 else "") + size_text(bytes)
 
 
-def date_text(seconds: "float | None", form: str = "%Y-%m-%d %H:%M:%S") -> str:
+def date_text(seconds: float | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """Return a date in the local time."""
     if seconds is None:
         return ""

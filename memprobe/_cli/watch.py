@@ -1,5 +1,7 @@
 """``memprobe watch``: observes what runs already, whatever it is written in."""
 
+from __future__ import annotations
+
 import signal
 import sys
 import threading
@@ -43,7 +45,7 @@ error.
 """
 
 
-def main(words: "list[str]") -> None:
+def main(words: list[str]) -> None:
     options = opt.Options()
     named: list[str] = []
     while words:
@@ -101,7 +103,7 @@ def _number(text: str) -> int:
     return pid
 
 
-def _watchable(pids: "list[int]") -> "list[int]":
+def _watchable(pids: list[int]) -> list[int]:
     """Say what is wrong with some; end the process if nothing is left."""
     left = []
     for pid in pids:
@@ -115,7 +117,7 @@ def _watchable(pids: "list[int]") -> "list[int]":
     return left
 
 
-def _print_sums(family: Family, out: "TextIO", wait: "Callable[[float], bool]") -> None:
+def _print_sums(family: Family, out: TextIO, wait: Callable[[float], bool]) -> None:
     """Print a line a second, until there is nobody left to be observed."""
     while True:
         living = [record for record in family.records() if record.state in LIVING]
@@ -130,8 +132,8 @@ def _print_sums(family: Family, out: "TextIO", wait: "Callable[[float], bool]") 
 
 
 def _tell(
-    pids: "list[int]",
-    records: "list[Record]",
+    pids: list[int],
+    records: list[Record],
     family: Family,
     options: opt.Options,
     start: float,

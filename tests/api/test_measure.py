@@ -694,7 +694,7 @@ def test_a_sample_costs_the_same_however_many_blocks_are_open():
 def test_random_blocks_beside_a_higher_past(run_fault, peak):
     run_fault(f"""
 from peaks import MIB, measure_blocks
-off = measure_blocks({peak!r}, blocks=60, seconds=20)
+off = measure_blocks({peak!r}, blocks=40, seconds=9)
 assert off[-1] < 2 * MIB, off
 assert off[len(off) // 10] > -2 * MIB, off
 """)

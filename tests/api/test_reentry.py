@@ -35,7 +35,7 @@ class Cycle:
 EVERYTHING = """
 import gc, io, signal, sys
 import memprobe
-from memprobe._memprobe import _spread
+from memprobe._memprobe import _select_samples
 
 taken = inside = 0
 
@@ -89,7 +89,7 @@ for _ in range(200):
     memprobe.memdump(file=io.StringIO())
 gc.collect()
 assert inside == 1000, inside
-assert _spread(0)[2] == taken == 200 + 2000, (_spread(0), taken)
+assert _select_samples(0)[2] == taken == 200 + 2000, (_select_samples(0), taken)
 """
     )
 
@@ -110,7 +110,7 @@ gc.freeze()  # the dump's collection takes long otherwise
 while inside < 1000:
     everything()
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
-assert _spread(0)[2] == taken, (_spread(0), taken)
+assert _select_samples(0)[2] == taken, (_select_samples(0), taken)
 """
     )
 

@@ -9,12 +9,12 @@ pytestmark = [pytest.mark.calls_c, pytest.mark.threads]
 TOGETHER = """
 import io, re, sys, threading
 import memprobe
-from memprobe._memprobe import _spread
+from memprobe._memprobe import _select_samples
 
 sys.setswitchinterval(1e-6)
 
 def ever_stored():
-    return _spread(0)[2]  # this counter only grows, whatever is forgotten
+    return _select_samples(0)[2]  # this counter only grows, whatever is forgotten
 
 def repeat(call, times):
     def work():

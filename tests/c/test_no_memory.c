@@ -63,7 +63,7 @@ test_without_a_ring_everything_but_samples_works(void)
         CHECK(mp_probe_peak(&bytes) == 0 && bytes > 0);
         CHECK(mp_probe_set_capacity(5) == MP_NO_MEMORY);
         CHECK(mp_probe_copy(&sample, 1) == 0);
-        CHECK(mp_probe_spread(&sample, 1, 1).count == 0);
+        CHECK(mp_probe_select(&sample, 1, 1).count == 0);
         mp_probe_forget(UINT64_MAX);
         CHECK(samples_taken() == 0);
     }

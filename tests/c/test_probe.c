@@ -59,15 +59,15 @@ test_samples_are_stored_in_order(void)
         CHECK(samples[i - 1].ns <= samples[i].ns);
     }
     CHECK(samples[99].bytes == bytes);
-    struct mp_spread spread = mp_probe_spread(samples, 3, 3);
-    CHECK(spread.count == 3 && spread.overwritten == 0);
-    mp_probe_forget(spread.end);
+    struct mp_selection selection = mp_probe_select(samples, 3, 3);
+    CHECK(selection.count == 3 && selection.overwritten == 0);
+    mp_probe_forget(selection.end);
     CHECK(mp_probe_copy(samples, 100) == 0);
 }
 
 /* As when samples come between the counting and the copying. */
 static void
-test_a_spread_of_all_ends_where_its_room_does(void)
+test_a_selection_of_all_ends_where_its_room_does(void)
 {
     uint64_t bytes, stored, overwritten;
     struct mp_totals totals;
@@ -76,15 +76,15 @@ test_a_spread_of_all_ends_where_its_room_does(void)
         CHECK(mp_probe_sample(&bytes) == 0);
     }
     CHECK(mp_probe_copy(all, 10) == 10);
-    struct mp_spread spread = mp_probe_spread(samples, 7, 8);
-    CHECK(spread.count == 7 && memcmp(samples, all, sizeof *all * 7) == 0);
-    mp_probe_forget(spread.end);
+    struct mp_selection selection = mp_probe_select(samples, 7, 8);
+    CHECK(selection.count == 7 && memcmp(samples, all, sizeof *all * 7) == 0);
+    mp_probe_forget(selection.end);
     mp_probe_stats(&stored, &overwritten, &totals);
     CHECK(stored == 3 && overwritten == 0);
-    CHECK(mp_probe_spread(samples, 1, 5).count == 1 && samples[0].ns == all[7].ns);
-    spread = mp_probe_spread(samples, 10, 10);
-    CHECK(spread.count == 3 && memcmp(samples, all + 7, sizeof *all * 3) == 0);
-    mp_probe_forget(spread.end);
+    CHECK(mp_probe_select(samples, 1, 5).count == 1 && samples[0].ns == all[7].ns);
+    selection = mp_probe_select(samples, 10, 10);
+    CHECK(selection.count == 3 && memcmp(samples, all + 7, sizeof *all * 3) == 0);
+    mp_probe_forget(selection.end);
     CHECK(mp_probe_copy(samples, 10) == 0);
 }
 
@@ -136,7 +136,7 @@ main(void)
     test_a_reading_rises_with_touched_memory();
     test_the_peak_is_not_below_any_reading();
     test_samples_are_stored_in_order();
-    test_a_spread_of_all_ends_where_its_room_does();
+    test_a_selection_of_all_ends_where_its_room_does();
     test_a_capacity_without_memory_changes_nothing();
     test_a_sample_that_comes_too_soon_is_not_stored();
     return 0;

@@ -170,7 +170,7 @@ static void
 check_held(const struct mp_ring *ring, uint64_t first, uint64_t last)
 {
     struct mp_ring all = *ring;
-    all.oldest = mp_ring_held(ring);
+    all.oldest = mp_ring_oldest_kept(ring);
     check_stored(&all, first, last);
 }
 
@@ -201,7 +201,7 @@ test_all_zeros_is_an_empty_ring(void)
     struct mp_ring ring;
     memset(&ring, 0, sizeof ring);
     CHECK(mp_ring_stored(&ring) == 0 && mp_ring_overwritten(&ring) == 0);
-    CHECK(mp_ring_held(&ring) == 0);
+    CHECK(mp_ring_oldest_kept(&ring) == 0);
     mp_ring_copy(&ring, 0, 0, NULL);
     mp_ring_forget(&ring, UINT64_MAX);
     move_ring(&ring, 3);

@@ -61,7 +61,7 @@ static void
 forget(void)
 {
     struct mp_sample samples[10];
-    mp_probe_forget(mp_probe_spread(samples, 10, 10).end);
+    mp_probe_forget(mp_probe_select(samples, 10, 10).end);
 }
 
 static void
@@ -89,10 +89,10 @@ copy(void)
 }
 
 static void
-spread(void)
+select_some(void)
 {
     struct mp_sample samples[10];
-    check_samples(samples, mp_probe_spread(samples, 10, 10).count);
+    check_samples(samples, mp_probe_select(samples, 10, 10).count);
 }
 
 static void
@@ -161,14 +161,14 @@ static uint64_t
 ever_stored(void)
 {
     struct mp_sample sample;
-    return mp_probe_spread(&sample, 1, 1).end;
+    return mp_probe_select(&sample, 1, 1).end;
 }
 
 static void
 test_every_sample_is_counted_once_beside_everything(void)
 {
-    struct other others[OTHERS] = {{forget}, {resize},      {copy},
-                                   {spread}, {read_totals}, {read_numbers}};
+    struct other others[OTHERS] = {{forget},      {resize},      {copy},
+                                   {select_some}, {read_totals}, {read_numbers}};
     uint64_t before = ever_stored();
     run_together(sampler, SAMPLERS, others, OTHERS);
     CHECK(ever_stored() - before == SAMPLERS * EACH);

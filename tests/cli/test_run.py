@@ -170,7 +170,8 @@ def test_children_that_came_and_went_are_counted(run):
 
 @linux
 def test_those_that_live_on_are_named(run, folder):
-    done = run("sh", "-c", "sleep 20 & sleep 20 & echo $!; sleep 0.3; exit 4")
+    code = "exec 3>&1 >&- 2>&-; sleep 20 3>&- & sleep 20 3>&- & echo $! >&3"
+    done = run("sh", "-c", code + "; sleep 0.3; exit 4")
     assert done.returncode == 4
     found = re.search(
         r"- 2 processes live on: memprobe watch (\d+) (\d+)\n", done.stderr

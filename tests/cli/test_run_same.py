@@ -334,7 +334,11 @@ def same(folder, program, flags=(), variables=None, script=False, **options):
     """Compare both; return what memprobe added on standard error."""
     variables = variables or {}
     plain = outcome([sys.executable, *flags, *program], folder, variables, **options)
-    run = [MEMPROBE] if script else [sys.executable, *flags, "-m", "memprobe"]
+    run = (
+        [sys.executable, MEMPROBE]
+        if script
+        else [sys.executable, *flags, "-m", "memprobe"]
+    )
     ours = outcome([*run, "run", *program], folder, variables, **options)
     said, line, added = ours[1].rpartition(b"memprobe: ")
     assert ours[0].decode("utf-8", "replace") == plain[0].decode("utf-8", "replace")

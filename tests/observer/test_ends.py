@@ -17,7 +17,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 DEATHS = """
 import json, random
 def die(kind):
-    time.sleep(random.uniform(0.25, 0.6))
+    time.sleep(random.uniform(0.5, 0.9))
     if kind == "exit 0":
         os._exit(0)
     if kind == "exit 137":

@@ -207,7 +207,7 @@ def test_before_the_first_sample_there_is_the_head(new_writer):
     assert (record.pid, record.count, record.seconds) == (4242, 0, 0)
     assert record.started == WALL / SECOND
     assert record.first is record.peak is record.mean is record.last_seen is None
-    assert list(record.samples()) == record.spread() == []
+    assert list(record.samples()) == record.envelope() == []
 
 
 def test_a_long_life_is_read_back_in_order_with_its_spike(full_file):
@@ -230,17 +230,17 @@ def test_a_long_life_is_read_back_in_order_with_its_spike(full_file):
     assert samples[-1][0] == pytest.approx(WALL / SECOND + 250_099)
 
 
-def test_spread_has_the_extremes_where_they_were(full_file):
+def test_the_envelope_has_the_extremes_where_they_were(full_file):
     record = read(full_file)
     for most in (1, 7, 30, 66, 1000):
-        spread = record.spread(most)
-        assert len(spread) == min(most, 66)
-        assert [date for date, _, _ in spread] == sorted(d for d, _, _ in spread)
-        assert min(low for _, low, _ in spread) == record.min
-        assert max(high for _, _, high in spread) == record.max
-        (spiked,) = [k for k, (_, _, high) in enumerate(spread) if high == record.max]
-        assert spiked == 150_001 * len(spread) // 250_000
-    dates = [date for date, _, _ in record.spread(2)]
+        spans = record.envelope(most)
+        assert len(spans) == min(most, 66)
+        assert [date for date, _, _ in spans] == sorted(d for d, _, _ in spans)
+        assert min(low for _, low, _ in spans) == record.min
+        assert max(high for _, _, high in spans) == record.max
+        (spiked,) = [k for k, (_, _, high) in enumerate(spans) if high == record.max]
+        assert spiked == 150_001 * len(spans) // 250_000
+    dates = [date for date, _, _ in record.envelope(2)]
     assert [date - WALL / SECOND for date in dates] == pytest.approx(
         [62_600, 187_600], abs=9
     )
@@ -257,7 +257,7 @@ def test_pages_that_do_not_fit_32_bits_are_left_out_but_in_the_totals(new_writer
     assert record.max == (2**32 + 5) * PAGE
     assert record.mean == (5 + 2**32 + 5 + 2**32 - 2) * PAGE / 3
     assert [rss for _, rss, _ in record.samples()] == [5 * PAGE, (2**32 - 2) * PAGE]
-    assert record.spread(1)[0][1:] == (5 * PAGE, (2**32 + 5) * PAGE)
+    assert record.envelope(1)[0][1:] == (5 * PAGE, (2**32 + 5) * PAGE)
 
 
 def test_a_stepped_clock_tears_no_record(new_writer):
@@ -408,7 +408,7 @@ def test_numbers_that_cannot_be_do_no_harm(new_writer):
             samples = list(record.samples())
             assert samples == sorted(samples, key=lambda sample: sample[0])
             assert len(samples) <= 401
-            record.spread()
+            record.envelope()
             outcomes.add(record.count)
         change_block(writer.path, slot, 0, whole[slot * 4096 : slot * 4096 + 4096])
     assert 401 in outcomes
@@ -581,7 +581,7 @@ def test_a_second_reading_reads_only_what_changed(new_writer, monkeypatch):
         if i % 300 not in (298, 299, 0, 1, 2):  # where a block ends
             assert sum(sizes) <= 3 * 4096 * 2
     # Growth and spread are made anew with each block.
-    assert record.spread(1)[0][2] > 6300 * PAGE
+    assert record.envelope(1)[0][2] > 6300 * PAGE
 
 
 def test_a_reading_says_the_same_with_and_without_an_earlier_one(new_writer):
