@@ -3,6 +3,8 @@
 Whoever reads a table needs no Celery: it may lie in the recorder's folder.
 """
 
+from __future__ import annotations
+
 import contextlib
 import mmap
 import os
@@ -100,7 +102,7 @@ class Table:
         self._words[_FIRST] = _MAGIC
 
     @classmethod
-    def of(cls, file: int, *, read_only: bool = False) -> "Table":
+    def of(cls, file: int, *, read_only: bool = False) -> Table:
         """Return the table in a file. Raises ValueError if that has none, or OSError.
 
         To be read only, it may be anybody's, and is a copy.
@@ -124,7 +126,7 @@ class Table:
         table._map(words, slots)
         return table
 
-    def _map(self, words: "memoryview[int]", slots: int) -> None:
+    def _map(self, words: memoryview[int], slots: int) -> None:
         self._words = words
         self._count = slots
         self._heads = _TABLE_WORDS + (_ROLES + slots) * _ROLE_WORDS
@@ -143,7 +145,7 @@ class Table:
     def limit(self) -> int:
         return self._words[_LIMIT]
 
-    def slot(self, number: int) -> "Slot":
+    def slot(self, number: int) -> Slot:
         """Raises IndexError if there is no such slot."""
         if not 0 <= number < self._count:
             raise IndexError(number)
@@ -154,12 +156,12 @@ class Table:
             self._words[rows : rows + _SLOT_WORDS],
         )
 
-    def slots(self) -> "Iterator[Slot]":
+    def slots(self) -> Iterator[Slot]:
         return map(self.slot, range(self._count))
 
     def tasks(
-        self, lives: "Callable[[int], bool]" = lambda pid: True
-    ) -> "tuple[dict[str, Figures], int]":
+        self, lives: Callable[[int], bool] = lambda pid: True
+    ) -> tuple[dict[str, Figures], int]:
         """Return the figures of each task, by its name; how many names gave way.
 
         *lives* says of a process whether it does: if not, its run has been cut short.
@@ -181,16 +183,16 @@ class Table:
         words[0], words[1] = os.getpid(), _start_of(os.getpid())
         _put(words[2:], role)
 
-    def roles(self) -> "dict[tuple[int, int], str]":
+    def roles(self) -> dict[tuple[int, int], str]:
         """Return which processes had which role: by number and start (0: not known)."""
         places = map(self._role, range(_ROLES + self._count))
         return {(words[0], words[1]): _got(words[2:]) for words in places if words[0]}
 
-    def _role(self, place: int) -> "memoryview[int]":
+    def _role(self, place: int) -> memoryview[int]:
         at = _TABLE_WORDS + place * _ROLE_WORDS
         return self._words[at : at + _ROLE_WORDS]
 
-    def living(self) -> "Callable[[int], bool]":
+    def living(self) -> Callable[[int], bool]:
         """Return what says of a process of the table whether it lives.
 
         Of another boot's, or another PID namespace's, it can't be told from here.
@@ -228,7 +230,7 @@ class Run:
 class Slot:
     """The part of the table that one process writes."""
 
-    def __init__(self, head: "memoryview[int]", words: "memoryview[int]") -> None:
+    def __init__(self, head: memoryview[int], words: memoryview[int]) -> None:
         self._head = head
         self._words = words
         self._rows: dict[bytes, int] = {}
@@ -257,7 +259,7 @@ class Slot:
         return self._head[_PEAK]
 
     @property
-    def running(self) -> "str | None":
+    def running(self) -> str | None:
         """The task that was begun last, if it hasn't ended."""
         row = self._head[_RUNNING]
         if not 0 < row <= ROWS or self._head[_END]:
@@ -312,7 +314,7 @@ class Slot:
             head[_RUNNING] = run.row + 1
         return run
 
-    def end(self, run: Run, rss: int, peak: int, end: "str | None" = None) -> None:
+    def end(self, run: Run, rss: int, peak: int, end: str | None = None) -> None:
         """Count a run that has ended, by itself or otherwise.
 
         One that was terminated is counted when it is known what for: by who takes the
@@ -344,9 +346,7 @@ class Slot:
         self._head[_WHY_TASK] = _digest(task_id)
         self._head[_WHY] = ENDS.index(end)
 
-    def add_to(
-        self, tasks: "dict[str, Figures]", lives: "Callable[[int], bool]"
-    ) -> int:
+    def add_to(self, tasks: dict[str, Figures], lives: Callable[[int], bool]) -> int:
         """Add what the slot counted to the figures of each task.
 
         Return how many names gave way to others.
@@ -457,7 +457,7 @@ class Slot:
         in_use = {ROWS - 1, *(run.row for run in self._open)}
         weights = (_GROWTH, _FIRST_GROWTH, _BETWEEN)
 
-        def weight(item: "tuple[bytes, int]") -> int:
+        def weight(item: tuple[bytes, int]) -> int:
             row = self._row(item[1])
             return sum(abs(words[row + word]) for word in weights)
 
@@ -483,7 +483,7 @@ class Slot:
         return number
 
 
-def _larger(one: "int | None", other: int) -> int:
+def _larger(one: int | None, other: int) -> int:
     return other if one is None else max(one, other)
 
 
@@ -491,12 +491,12 @@ def _digest(task_id: str) -> int:
     return zlib.crc32(task_id.encode(errors="replace")) + 1
 
 
-def _put(words: "memoryview[int]", text: str) -> None:
+def _put(words: memoryview[int], text: str) -> None:
     raw = text.encode(errors="replace")[: words.nbytes]
     words[:] = memoryview(raw.ljust(words.nbytes, b"\0")).cast("q")
 
 
-def _got(words: "memoryview[int]") -> str:
+def _got(words: memoryview[int]) -> str:
     return words.tobytes().partition(b"\0")[0].decode(errors="replace")
 
 

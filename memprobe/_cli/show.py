@@ -93,7 +93,7 @@ def show(options: argparse.Namespace) -> bool:
     return not problems
 
 
-def _tasks(paths: "list[str]") -> "Iterator[str]":
+def _tasks(paths: list[str]) -> Iterator[str]:
     """Return what Celery's tasks did, of each worker whose table lies in a folder."""
     for path in paths:
         for name, one in tables(path):

@@ -1,5 +1,7 @@
 """What Celery's tasks did to RSS, as text: what `inspect` answers and `show` prints."""
 
+from __future__ import annotations
+
 import os
 
 from memprobe._cli.text import printable, width_of
@@ -18,7 +20,7 @@ _HEAD = ["task", "runs", "growth", "largest", "first", "between", "peak", "cut s
 _LEFT = ("task", "process", "cut short", "running")
 
 
-def tables(folder: str) -> "Iterator[tuple[str, Table]]":
+def tables(folder: str) -> Iterator[tuple[str, Table]]:
     """Return the name and the table of each worker that has one in a folder."""
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
@@ -37,10 +39,10 @@ def tables(folder: str) -> "Iterator[tuple[str, Table]]":
             continue  # not one, or not yet
 
 
-def in_order(tasks: "dict[str, Figures]") -> "list[tuple[str, Figures]]":
+def in_order(tasks: dict[str, Figures]) -> list[tuple[str, Figures]]:
     """Return tasks, those that hold most first."""
 
-    def held(task: "tuple[str, Figures]") -> "tuple[int, int, str]":
+    def held(task: tuple[str, Figures]) -> tuple[int, int, str]:
         name, it = task
         return -(it.growth + it.between), -sum(it.ends.values()), name
 
@@ -48,8 +50,8 @@ def in_order(tasks: "dict[str, Figures]") -> "list[tuple[str, Figures]]":
 
 
 def task_lines(
-    table: Table, lives: "Callable[[int], bool]", *, overlapping: bool = False
-) -> "list[str]":
+    table: Table, lives: Callable[[int], bool], *, overlapping: bool = False
+) -> list[str]:
     """Return what the tasks of a table did as lines; what they don't say is last."""
     tasks, hidden = table.tasks(lives)
     rows = [_HEAD]
@@ -78,13 +80,13 @@ def task_lines(
     return lines
 
 
-def signed(growth: "int | None") -> str:
+def signed(growth: int | None) -> str:
     if growth is None:
         return "-"
     return ("", "+", "-")[(growth > 0) - (growth < 0)] + humanbytes(abs(growth))
 
 
-def aligned(rows: "list[list[str]]") -> "list[str]":
+def aligned(rows: list[list[str]]) -> list[str]:
     """Return rows as lines of columns, the first row being their head."""
     widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     lines = []

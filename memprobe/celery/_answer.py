@@ -1,5 +1,7 @@
 """What a worker answers when it is asked by ``celery inspect``."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from memprobe._task_table import Slot, Table
 
 
-def answer(state: "Any", table: "Table", own: "Slot", form: str) -> "Any":
+def answer(state: Any, table: Table, own: Slot, form: str) -> Any:
     """Return growth by task, and what each process of the worker holds."""
     pool = state.consumer.pool
     processes = pool.info.get("processes", ())
@@ -73,12 +75,12 @@ def dump(state: object, samples: int = 10, **_: object) -> str:
     return out.getvalue()
 
 
-def _overlaps(pool: "Any") -> bool:
+def _overlaps(pool: Any) -> bool:
     """Return whether runs of this pool may overlap in a process."""
     return bool(pool.is_green) or type(pool).__module__.endswith(".thread")
 
 
-def _waiting(state: "Any") -> int:
+def _waiting(state: Any) -> int:
     """Return how many tasks the parent keeps in memory until their time comes."""
     timer = getattr(state.consumer, "timer", None)
     queue = getattr(getattr(timer, "schedule", None), "queue", ())
@@ -88,7 +90,7 @@ def _waiting(state: "Any") -> int:
     )
 
 
-def _fields(pid: int, name: str) -> "dict[bytes, int]":
+def _fields(pid: int, name: str) -> dict[bytes, int]:
     """Return the sizes of a file of another process's, where the system has it."""
     sizes = {}
     with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
@@ -99,7 +101,7 @@ def _fields(pid: int, name: str) -> "dict[bytes, int]":
     return sizes
 
 
-def _read(pid: int) -> "tuple[int | None, int | None]":
+def _read(pid: int) -> tuple[int | None, int | None]:
     """Return RSS and peak of another process, where the system tells."""
     sizes = _fields(pid, "status")
     return sizes.get(b"VmRSS"), sizes.get(b"VmHWM")
@@ -107,11 +109,11 @@ def _read(pid: int) -> "tuple[int | None, int | None]":
 
 def _figures(
     pid: int,
-    slot: "Slot | None",
-    role: "str | None",
-    now: "int | None",
-    peak: "int | None",
-) -> "dict[str, Any]":
+    slot: Slot | None,
+    role: str | None,
+    now: int | None,
+    peak: int | None,
+) -> dict[str, Any]:
     """What is known of a process: by a reading, or else by what it said last.
 
     *private* is what no other process has, which copy-on-write makes of shared pages
@@ -135,7 +137,7 @@ def _figures(
     }
 
 
-def _process_lines(processes: "list[dict[str, Any]]") -> "list[str]":
+def _process_lines(processes: list[dict[str, Any]]) -> list[str]:
     rows = [["process", "rss", "private", "peak", "growth", "running"]]
     for process in processes:
         sizes = [process[key] for key in ("rss", "private", "peak")]

@@ -527,6 +527,7 @@ from types import SimpleNamespace
 import memprobe
 from celery import Celery
 from memprobe import celery
+from memprobe.celery import _runs, _tables
 from memprobe._task_table import Table
 
 class SoftTimeLimit(Exception):
@@ -540,14 +541,14 @@ def rss():
     return memprobe.rss()
 
 celery.install(Celery("app"))
-table = celery._tables["node"] = Table(1)
-celery._take_slot("node", 0)
+table = celery.tables["node"] = Table(1)
+_tables.take_slot("node", 0)
 signal.signal(signal.SIGUSR1, soft_limit)
-celery.rss = rss
+_runs.rss = rss
 raised = 0
 for receivers in (
-    [celery._before_task, celery._after_task],
-    [celery._after_task],  # it came before the first could do anything
+    [_runs.before_task, _runs.after_task],
+    [_runs.after_task],  # it came before the first could do anything
 ):
     request = SimpleNamespace(hostname="node", is_eager=False)
     task = SimpleNamespace(name="task", request=request)
@@ -557,7 +558,7 @@ for receivers in (
         except SoftTimeLimit:
             raised += 1
 assert raised == 3
-assert celery._slots["node"].running is None
+assert celery.slots["node"].running is None
 table.slot(0).take(1, 1)
 figures = table.tasks()[0]["task"]
 assert figures.runs == 2

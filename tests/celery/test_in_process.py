@@ -37,7 +37,7 @@ def worker(name):
     return start_worker(apps[name], **how)
 
 def counted():
-    tables = memprobe.celery._tables.items()
+    tables = memprobe.celery.tables.items()
     tasks = {node[0]: table.tasks()[0].get("run") for node, table in tables}
     return {name: task and task.runs for name, task in tasks.items()}
 
@@ -51,7 +51,7 @@ with worker("a"), worker("b"):
     assert counted() == runs, counted()
     pids = [
         {slot.pid for slot in table.slots() if slot.pid}
-        for table in memprobe.celery._tables.values()
+        for table in memprobe.celery.tables.values()
     ]
     assert pids[0] & pids[1] == {os.getpid()}
     os._exit(0)
