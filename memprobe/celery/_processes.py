@@ -144,5 +144,5 @@ def in_embedded_beat(**_: object) -> None:
 
 def _most_children(sender: Any) -> int:
     """Return how many children a worker may have, before it is told otherwise."""
-    told = f"{sender.concurrency} {getattr(sender, 'autoscale', '')}"
+    told = f"{sender.concurrency} {sender.options.get('autoscale')}"
     return max(os.cpu_count() or 1, *map(int, re.findall(r"[0-9]+", told)), 1)
