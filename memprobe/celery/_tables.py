@@ -50,7 +50,7 @@ def make_table(
     # billiard's own default is another one than Celery's on macOS.
     if start_method == get_start_method() == "fork":
         return Table(count)
-    if sys.platform == "linux":
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
         # Closed by exec, as at SIGHUP. Spawned children find it while the parent lives.
         file = os.memfd_create("memprobe-tasks")
         os.ftruncate(file, table_bytes(count))
