@@ -183,7 +183,8 @@ def lint(session):
 def types(session):
     """mypy of the package and of its use, and its stub against the built module."""
     session.install("-q", "pytest", *group("lint"))
-    session.install("-q", "celery")  # which memprobe.celery imports
+    # Which memprobe.celery and others import.
+    session.install("-q", "celery", "ipython", "prometheus_client")
     session.install("-q", build_here(session))
     session.run("mypy")
     session.run("pytest", "-q", "tests/package/test_types.py")

@@ -1,6 +1,9 @@
 """How much memory this process holds (RSS), now and over time.
 
 from memprobe import sample_mem, memdump
+
+(PYTEST_DONT_REWRITE: pytest would rewrite what is installed along with a plugin, and
+warns of what is imported already.)
 """
 
 __version__ = "0.1.0"
@@ -34,10 +37,15 @@ from memprobe._samples import Stats, memdump, sample, stats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from memprobe._breakdown import Breakdown, breakdown
+    from memprobe._ipython import load_ipython_extension as load_ipython_extension
 else:
 
     def __getattr__(name):
         """Load what is asked for on demand only: it takes a fifth of the import."""
+        if name == "load_ipython_extension":  # by %load_ext memprobe
+            from memprobe._ipython import load_ipython_extension
+
+            return load_ipython_extension
         if name not in {"Breakdown", "breakdown"}:
             raise AttributeError(f"module 'memprobe' has no attribute {name!r}")
         from memprobe._breakdown import Breakdown, breakdown

@@ -52,8 +52,9 @@ SPANS = 66  # how finely a record knows a life without its samples
 _PAGES_OF_SPANS = struct.Struct(f"<{2 * SPANS}Q")
 _NO_PAGES = [UNKNOWN] * SPANS + [0] * SPANS
 
-# Without the boot it is of version 1, which is to be refused, not overlooked.
-_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8}))?\.memprobe")
+# Without the boot it is of version 1, which is to be refused, not overlooked; what may
+# follow on it is a PID namespace.
+_NAME = re.compile(r"([0-9]+)-([0-9]+)(?:-([0-9A-Za-z]{8})(?:-[0-9]+)?)?\.memprobe")
 _PRIME = 2**64 - 59
 _MOST = 2**63 - 1  # of ns, and of samples
 _GROWTH_NS = 60_000_000_000  # of a shorter life nothing is said
@@ -156,6 +157,11 @@ class Record:
     # Date of the first span in ns, ns of each; all lowest pages, all highest.
     _spans: tuple[int, int, bytes]
     _newest: _Newest
+
+    @property
+    def date(self) -> float:
+        """When the newest of what it says was written."""
+        return self.recorded_until or self.last_seen or time.time()
 
     def samples(self) -> Iterator[tuple[float, int, int | None]]:
         """Yield dates, RSS and its shared part, the oldest first, a block at a time.

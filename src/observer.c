@@ -478,7 +478,8 @@ is_observed(uint32_t pid)
     struct mp_process_identity who;
     for (int i = 0; pid != 0 && i < 64 && mp_process_identify(pid, &who) == 0; i++) {
         char name[MP_RECORD_NAME_BYTES];
-        mp_record_file_name(name, who.pid, who.start, settings.boot);
+        mp_record_file_name(name, who.pid, who.start, settings.boot,
+                            settings.machine.pid_namespace);
         if (mp_folder_is_held(name)) {
             return true;
         }

@@ -127,16 +127,23 @@ mp_record_file_change(struct mp_record_file *file, const struct mp_record_io *io
     return error != 0 ? error : write_change(io, &head, now);
 }
 
+/* PROC_PID_INIT_INO of Linux's include/linux/proc_ns.h, the same since 3.8. */
+#define FIRST_PID_NAMESPACE UINT64_C(0xeffffffc)
+
 void
 mp_record_file_name(char name[MP_RECORD_NAME_BYTES], uint64_t pid, uint64_t start,
-                    const char *boot)
+                    const char *boot, uint64_t pid_namespace)
 {
     char eight[] = "00000000";
+    char space[24] = "";
     for (int i = 0; i < 8 && isalnum((unsigned char)boot[i]); i++) {
         eight[i] = boot[i];
     }
-    snprintf(name, MP_RECORD_NAME_BYTES, "%" PRIu64 "-%" PRIu64 "-%s.memprobe", pid,
-             start, eight);
+    if (pid_namespace != MP_RECORD_UNKNOWN && pid_namespace != FIRST_PID_NAMESPACE) {
+        snprintf(space, sizeof space, "-%" PRIu64, pid_namespace);
+    }
+    snprintf(name, MP_RECORD_NAME_BYTES, "%" PRIu64 "-%" PRIu64 "-%s%s.memprobe", pid,
+             start, eight, space);
 }
 
 /* -- Blocks ------------------------------------------------------------------------ */

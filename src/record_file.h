@@ -28,7 +28,7 @@
 #define MP_RECORD_QUARTERS 4
 #define MP_RECORD_WIDTH 16     /* full blocks that a level keeps */
 #define MP_RECORD_LEVEL_TOP 14 /* from this one on all levels keep so many together */
-#define MP_RECORD_NAME_BYTES 64
+#define MP_RECORD_NAME_BYTES 96
 
 /* "Not known", in every field that has no other word for it. */
 #define MP_RECORD_UNKNOWN UINT64_MAX
@@ -206,9 +206,11 @@ struct mp_record_file {
 };
 
 /* "<pid>-<start>-<boot>.memprobe", with the first 8 letters of boot; of an unknown boot
- * "00000000". */
+ * "00000000". In another PID namespace than the system's first one (containers) the
+ * number of the namespace follows on boot, after a hyphen: there, many are process 1.
+ */
 void mp_record_file_name(char name[MP_RECORD_NAME_BYTES], uint64_t pid, uint64_t start,
-                         const char *boot);
+                         const char *boot, uint64_t pid_namespace);
 
 /* Begins an empty file; `file` may be garbage. The caller has filled in the head, all
  * but what is ours, what it presently is in changing[0]; the rest of it is made here,

@@ -94,7 +94,8 @@ mp_recording_begin(struct mp_recording *recording,
     if (recording->record == NULL) {
         return ENOMEM;
     }
-    mp_record_file_name(recording->name, process->pid, process->start, settings->boot);
+    mp_record_file_name(recording->name, process->pid, process->start, settings->boot,
+                        settings->machine.pid_namespace);
     recording->changing.recorder = settings->recorder;
     recording->changing.interval_ns = (uint64_t)settings->interval_ns;
     recording->changing.parent = MP_RECORD_UNKNOWN;

@@ -30,7 +30,7 @@ def pytest_sessionstart():
 
 # What tests no C of ours in its own process: Python alone, other programs, or C that is
 # built for these tests with the sanitizers anyway; and what lies about /proc.
-ELSEWHERE = {"c", "celery", "cli", "faults", "observer", "package"}
+ELSEWHERE = {"c", "celery", "cli", "faults", "integrations", "observer", "package"}
 ELSEWHERE_FILES = {"test_capi.py", "test_preloaded_allocators.py", "test_proc.py"}
 
 

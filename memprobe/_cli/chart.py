@@ -6,7 +6,7 @@ import math
 
 from memprobe._cli.output import BLOCKS
 from memprobe._cli.series import columns, rss_of
-from memprobe._cli.units import size_text, size_unit, step, time_unit
+from memprobe._units import size_text, size_unit, step, time_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from memprobe._cli.series import samples_of
-from memprobe._cli.text import command_line
+from memprobe._text import command_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from memprobe._cli.series import rss_of
-from memprobe._cli.units import duration_text, size_unit, time_unit
 from memprobe._memprobe import humanbytes
+from memprobe._units import duration_text, size_unit, time_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

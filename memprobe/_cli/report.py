@@ -11,9 +11,9 @@ from memprobe._cli.chart import chart
 from memprobe._cli.output import Terminal, writing
 from memprobe._cli.series import thinned, total
 from memprobe._cli.table import Row, table, unlisted_text
-from memprobe._cli.text import cut, printable
 from memprobe._memprobe import humanbytes
 from memprobe._samples import sample
+from memprobe._text import cut, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def main(words: list[str]) -> None:
     # While there is time.
     import memprobe._record_file  # noqa: F401
     from memprobe._cli import report
-    from memprobe._cli.units import duration_text
+    from memprobe._units import duration_text
 
     status = child.wait()
     records = family.end(status)

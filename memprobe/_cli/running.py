@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from memprobe._cli.text import words_of
+from memprobe._text import words_of
 
 
 def pids_of(name: str) -> list[int]:

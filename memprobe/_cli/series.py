@@ -57,23 +57,6 @@ def rss_of(sample: Sample) -> int:
     return sample[1]
 
 
-class SharedOnce:
-    """Adds up the RSS of processes, pages that they share once.
-
-    That is the sum of RSS less its shared part, and the largest shared part.
-    """
-
-    def __init__(self) -> None:
-        self._own = self._shared = 0
-
-    def add(self, rss: int, shared: int | None) -> None:
-        self._own += rss - (shared or 0)
-        self._shared = max(self._shared, shared or 0)
-
-    def total(self) -> int:
-        return self._own + self._shared
-
-
 def total(records: Iterable[Record]) -> Iterator[Sample]:
     """Add up the RSS of processes over time, as SharedOnce does.
 

@@ -6,37 +6,34 @@ import os
 import sys
 import time
 from contextlib import suppress
-from types import MappingProxyType
 
 from memprobe._cli.chart import chart
 from memprobe._cli.csv import iso_date, write_csv
-from memprobe._cli.openmetrics import families, lines_of
+from memprobe._cli.openmetrics import lines_of
 from memprobe._cli.output import Terminal, say, standard_output, writing
 from memprobe._cli.series import dated, thinned, total
 from memprobe._cli.table import (
-    LIVING,
     Row,
     cgroup_of,
-    date_of,
     state_text,
     table,
     unlisted_text,
 )
-from memprobe._cli.tasks import SUFFIX, tables, task_lines
-from memprobe._cli.text import command_line, command_text, cut, name_of, printable
-from memprobe._cli.units import date_text, duration_text, growth_text
 from memprobe._memprobe import humanbytes
-from memprobe._record_file import NotWrittenYet, Record, names, read
+from memprobe._metrics import families
+from memprobe._record_folder import LIVING, read_all
+from memprobe._task_lines import SUFFIX, tables, task_lines
+from memprobe._text import command_line, command_text, cut, name_of, printable
+from memprobe._units import date_text, duration_text, growth_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TextIO
 
     from memprobe._cli.series import Sample
-
-    Complaint = Callable[[str], object]
+    from memprobe._record_file import Record
 
 LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
@@ -61,7 +58,7 @@ def show(options: argparse.Namespace) -> bool:
             say(problem)
 
     def records() -> Iterator[Record]:
-        for record in read_all(options.paths, complain):
+        for record in _with_roles(read_all(options.paths, complain)):
             if record.state in LIVING or not options.running:
                 yield record
 
@@ -71,7 +68,7 @@ def show(options: argparse.Namespace) -> bool:
     if options.plot is not None:
         draw(options.plot, list(records()))
     if options.openmetrics:
-        metrics = families(records(), per_process=options.per_process)
+        metrics = families(records(), problems, per_process=options.per_process)
         if options.output is None:
             with standard_output() as out:
                 out.writelines(lines_of(metrics))
@@ -102,6 +99,22 @@ def _tasks(paths: list[str]) -> Iterator[str]:
                 yield from ("", printable(name.removesuffix(SUFFIX)), *lines)
 
 
+def _with_roles(records: Iterable[Record]) -> Iterator[Record]:
+    """Add what a worker's table in the same folder calls a process."""
+    roles: dict[str, dict[str, str]] = {}  # by folder, by process
+    for record in records:
+        folder, name = os.path.split(record.path)
+        if folder not in roles:
+            roles[folder] = {
+                f"{pid}-{start}": role
+                for _, one in tables(folder or ".")
+                for (pid, start), role in one.roles().items()
+            }
+        process = "-".join(name.split("-")[:2])
+        record.role = roles[folder].get(process, record.role)
+        yield record
+
+
 def follow(
     paths: list[str],
     out: TextIO,
@@ -121,7 +134,8 @@ def follow(
     while True:
         problems: list[str] = []
         before, seen = seen, {}
-        for record in read_all(paths, problems.append, before):
+        fresh = {path: one.record for path, one in before.items() if not one.is_old()}
+        for record in _with_roles(read_all(paths, problems.append, fresh)):
             seen[record.path] = _Seen(record, before.get(record.path))
         room = Terminal(out)
         rows = [one.row for one in seen.values() if one.row.living or not running]
@@ -174,66 +188,6 @@ class _Seen:
         if self._samples is None:
             self._samples = dated(self.record)
         return self._samples
-
-
-def read_all(
-    paths: list[str],
-    complain: Complaint,
-    seen: Mapping[str, _Seen] = MappingProxyType({}),
-) -> Iterator[Record]:
-    """Read files, and those in folders, one after the other.
-
-    Of what was *seen*, by path, only that is read which may have changed.
-    """
-    roles: dict[str, dict[str, str]] = {}  # by folder, by process
-    for path, in_folder in _files(paths, complain):
-        known = seen.get(path)
-        try:
-            if known is None or known.is_old():
-                record = read(path)
-            elif known.record.state in LIVING:
-                record = read(path, known.record)
-            else:
-                record = known.record
-        except (OSError, ValueError) as error:
-            # In a folder files come and go.
-            if not (
-                in_folder and isinstance(error, (FileNotFoundError, NotWrittenYet))
-            ):
-                complain(_problem(path, error))
-        else:
-            folder = os.path.dirname(path)
-            if folder not in roles:
-                roles[folder] = {
-                    f"{pid}-{start}": role
-                    for _, one in tables(folder or ".")
-                    for (pid, start), role in one.roles().items()
-                }
-            process = os.path.basename(path).split("-")[:2]
-            record.role = roles[folder].get("-".join(process), record.role)
-            yield record
-
-
-def _files(paths: list[str], complain: Complaint) -> Iterator[tuple[str, bool]]:
-    """Return each file, and whether it is one of a folder's."""
-    for path in paths:
-        if not os.path.isdir(path):
-            yield path, False
-            continue
-        try:
-            inside = names(path)
-        except OSError as error:
-            complain(_problem(path, error))
-            continue
-        if not inside:
-            complain(f"{printable(path)}: no files of the recorder in this folder")
-        for name in inside:
-            yield os.path.join(path, name), True
-
-
-def _problem(path: str, error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return f"{printable(path)}: {printable(text or repr(error))}"
 
 
 def _is_one(paths: list[str]) -> bool:
@@ -344,8 +298,8 @@ def draw(path: str, records: list[Record]) -> None:
         for record in named
     ]
     if others:
-        start = min(date_of(record) - record.seconds for record in others)
-        end = max(map(date_of, others))
+        start = min(record.date - record.seconds for record in others)
+        end = max(record.date for record in others)
         together = thinned(total(others), start, end)
         drawn.append((f"{len(others)} others", together, None))
     drawn = [line for line in drawn if line[1]]

@@ -8,9 +8,11 @@ from itertools import pairwise
 
 from memprobe._cli.chart import ASCII
 from memprobe._cli.output import BLOCKS
-from memprobe._cli.series import SharedOnce, columns, rss_of
-from memprobe._cli.text import command_text, cut, printable, width_of
-from memprobe._cli.units import (
+from memprobe._cli.series import columns, rss_of
+from memprobe._metrics import SharedOnce
+from memprobe._record_folder import LIVING
+from memprobe._text import command_text, cut, printable, width_of
+from memprobe._units import (
     date_text,
     duration_text,
     growth_text,
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from memprobe._record_file import Record
-
-LIVING = ("running", "unknown")
 
 _COMMAND = range(16, 60)  # columns: at least and at most
 _CHART = range(6, 30)
@@ -145,11 +145,6 @@ class Cgroup:
         return text
 
 
-def date_of(record: Record) -> float:
-    """Return when the newest of a record was written."""
-    return record.recorded_until or record.last_seen or time.time()
-
-
 def newest(one: Cgroup | None, other: Cgroup) -> Cgroup:
     return other if one is None or other.date >= one.date else one
 
@@ -158,7 +153,7 @@ def cgroup_of(record: Record) -> Cgroup | None:
     if record.cgroup_memory is None or not record.memory_limit:
         return None
     return Cgroup(
-        date_of(record),
+        record.date,
         record.cgroup_memory,
         record.memory_limit,
         record.cgroup_growth_per_hour,

@@ -13,11 +13,12 @@ from memprobe._cli import report
 from memprobe._cli.family import Family
 from memprobe._cli.output import Terminal, say, standard_output
 from memprobe._cli.running import pids_of, whats_wrong
-from memprobe._cli.series import SharedOnce
 from memprobe._cli.show import follow
-from memprobe._cli.table import LIVING, state_text
-from memprobe._cli.text import command_text
-from memprobe._cli.units import duration_text, size_text
+from memprobe._cli.table import state_text
+from memprobe._metrics import SharedOnce
+from memprobe._record_folder import LIVING
+from memprobe._text import command_text
+from memprobe._units import duration_text, size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import contextlib
 import io
 import os
 
-from memprobe._cli.tasks import aligned, in_order, signed, task_lines
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
 from memprobe._samples import memdump
+from memprobe._task_lines import aligned, in_order, signed, task_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import sys
 
 from billiard import current_process, get_start_method
 
-from memprobe._cli.tasks import SUFFIX
 from memprobe._memprobe import peak_rss, rss, sample_mem
+from memprobe._task_lines import SUFFIX
 from memprobe._task_table import Slot, Table, table_bytes
 
 # How the figures come from the pool's children to the parent, which answers: by memory

@@ -795,12 +795,18 @@ static void
 test_names(void)
 {
     char name[MP_RECORD_NAME_BYTES];
-    mp_record_file_name(name, 7, 12, "6a97d127-2497-4b6e");
+    const char *boot = "6a97d127-2497-4b6e";
+    mp_record_file_name(name, 7, 12, boot, MP_RECORD_UNKNOWN);
     CHECK(strcmp(name, "7-12-6a97d127.memprobe") == 0);
-    mp_record_file_name(name, UINT64_MAX, UINT64_MAX, "a/../../../etc/passwd");
-    CHECK(strcmp(name, "18446744073709551615-18446744073709551615-a0000000.memprobe") ==
-          0);
-    mp_record_file_name(name, 1, 2, "");
+    mp_record_file_name(name, 7, 12, boot, 4026531836); /* on any machine the first */
+    CHECK(strcmp(name, "7-12-6a97d127.memprobe") == 0);
+    mp_record_file_name(name, 1, 12, boot, 4026532290);
+    CHECK(strcmp(name, "1-12-6a97d127-4026532290.memprobe") == 0);
+    uint64_t most = UINT64_MAX;
+    mp_record_file_name(name, most, most, "a/../../../etc/passwd", most - 1);
+    CHECK(strcmp(name, "18446744073709551615-18446744073709551615-a0000000"
+                       "-18446744073709551614.memprobe") == 0);
+    mp_record_file_name(name, 1, 2, "", MP_RECORD_UNKNOWN);
     CHECK(strcmp(name, "1-2-00000000.memprobe") == 0);
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from memprobe._cli.chart import chart
 from memprobe._cli.series import columns, thinned, total
-from memprobe._cli.units import duration_text, size_text, size_unit, step, time_unit
+from memprobe._units import duration_text, size_text, size_unit, step, time_unit
 
 MB = 2**20
 

@@ -313,7 +313,7 @@ def test_the_last_title_is_shown(trail, write, show):
     ],
 )
 def test_a_command_is_named_by_its_program(command, text, name):
-    from memprobe._cli.text import command_text, name_of
+    from memprobe._text import command_text, name_of
 
     words = command.split(" ") if command else []
     record = SimpleNamespace(command=words, title=None)
@@ -781,6 +781,7 @@ def test_metrics_are_valid_and_hold_no_arguments(trail, write, live, show):
         "memprobe_cgroup_memory_bytes": {app: 700 * MB},
         "memprobe_cgroup_memory_limit_bytes": {app: 900 * MB},
         "memprobe_oom_kills": {app: 2, ("gone", "other"): 5},
+        "memprobe_unreadable_files": {(): 0},
     }
     families = parser.text_string_to_metric_families(
         show(trail, "--openmetrics", "--per-process")

@@ -1,6 +1,7 @@
 """Who is recorded: the program and all that it starts, however it starts it."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -211,3 +212,47 @@ int main(void)
     record = read_all()[pid]
     assert record.peak > 80 * MIB
     assert record.last > 80 * MIB
+
+
+CONTAINERS = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+gate, go = os.pipe()
+while time.clock_gettime(time.CLOCK_BOOTTIME) % 0.01 > 0.001:
+    pass
+for _ in range(4):
+    if os.fork() == 0:
+        if libc.unshare(0x20020000) != 0:  # PIDs and mounts
+            os._exit(77)
+        if os.fork() == 0:
+            os.close(go)
+            os.read(gate, 1)
+            assert libc.mount(b"none", b"/", None, 0x44000, None) == 0
+            assert libc.mount(b"proc", b"/proc", b"proc", 0, None) == 0
+            import memprobe
+            memprobe.record(sys.argv[1], 0.05)
+            time.sleep(0.5)
+            os._exit(0)
+        os.close(go)
+        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+os.close(go)
+sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)))
+"""
+
+
+@linux
+def test_process_1_of_each_of_several_containers_in_one_folder(trail, root):
+    """Those that start within a tick of the clock have all else in common."""
+    for _ in range(10):
+        for path in trail.iterdir():
+            path.unlink()
+        command = [sys.executable, "-c", CONTAINERS, str(trail)]
+        status = subprocess.run(command, timeout=60, cwd="/").returncode
+        if status == 77:
+            pytest.skip("no PID namespaces")
+        assert status == 0
+        names = [path.name.split("-") for path in trail.iterdir()]
+        assert [name[0] for name in names] == ["1"] * 4
+        if len({start for _, start, *_ in names}) < 4:
+            return
+    pytest.fail("no two of them have ever started within a tick")

@@ -788,9 +788,11 @@ def test_names_are_those_of_the_oldest_processes_first(record_files, tmp_path):
             )
             os.utime(path, (1000 + day, 1000 + day + start))
             wanted.append(path.name)
+    wanted.insert(-1, wanted[-1].replace(".memprobe", "-4026532290.memprobe"))
     wanted.append("1-2.memprobe")  # of version 1
-    for other in ("1-2.memprobe", "x.memprobe", "1-2-abc.memprobe", "1-2-00000000.tmp"):
-        (tmp_path / other).touch()
+    others = ("x.memprobe", "1-2-abc.memprobe", "1-2-00000000.tmp", "1-2--3.memprobe")
+    for name in (wanted[-3], wanted[-1], *others):
+        (tmp_path / name).touch()
     assert names(str(tmp_path)) == wanted
 
 

@@ -18,6 +18,34 @@ def size_unit(bytes: float) -> tuple[str, int]:
     return next((unit for unit in SIZE_UNITS if bytes >= unit[1]), SIZE_UNITS[-1])
 
 
+def size_of(value: object, name: str) -> int:
+    """Return *value* in bytes: an int, or a text like "1.5GB". 0 isn't one.
+
+    Raises TypeError or ValueError.
+    """
+    if isinstance(value, str):
+        text = value.strip().upper()
+        number, unit = next(
+            (
+                (text.removesuffix(unit.upper()), bytes)
+                for unit, bytes in SIZE_UNITS
+                if text.endswith(unit.upper())
+            ),
+            ("", 1),
+        )
+        try:
+            bytes = float(number) * unit
+        except ValueError:
+            bytes = 0.0
+    elif isinstance(value, int):
+        bytes = value
+    else:
+        raise TypeError(f"{name} must be a size, not {value!r}")
+    if not 0 < bytes < math.inf:
+        raise ValueError(f'{name} must be a size like "100MB", not {value!r}')
+    return round(bytes)
+
+
 def time_unit(seconds: float) -> tuple[str, float]:
     """Return the unit to read so many seconds in, and its seconds."""
     _, name, unit = [u for u in [*TIME_UNITS, DAYS] if u[0] <= max(seconds, 0)][-1]

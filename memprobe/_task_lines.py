@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from memprobe._cli.text import printable, width_of
 from memprobe._memprobe import humanbytes
 from memprobe._task_table import ENDS, OTHERS, Table
+from memprobe._text import printable, width_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
