@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SUFFIX = ".tasks"  # of the files that have a worker's table, in the recorder's folder
 
 _HEAD = ["task", "runs", "growth", "largest", "first", "between", "peak", "cut short"]
+# What a narrow terminal has no room for, the first to go first.
+_DISPENSABLE = ("largest", "first", "between")
 _LEFT = ("task", "process", "cut short", "running")
 
 
@@ -50,9 +52,16 @@ def in_order(tasks: dict[str, Figures]) -> list[tuple[str, Figures]]:
 
 
 def task_lines(
-    table: Table, lives: Callable[[int], bool], *, overlapping: bool = False
+    table: Table,
+    lives: Callable[[int], bool],
+    *,
+    overlapping: bool = False,
+    width: int = 0,
 ) -> list[str]:
-    """Return what the tasks of a table did as lines; what they don't say is last."""
+    """Return what the tasks of a table did as lines; what they don't say is last.
+
+    With a *width*, columns that don't fit are left out; what is left may be wider.
+    """
     tasks, hidden = table.tasks(lives)
     rows = [_HEAD]
     for name, it in in_order(tasks):
@@ -68,6 +77,12 @@ def task_lines(
             ]
         )
     lines = aligned(rows)
+    for name in _DISPENSABLE:
+        if not width or max(map(width_of, lines)) <= width:
+            break
+        at = rows[0].index(name)
+        rows = [row[:at] + row[at + 1 :] for row in rows]
+        lines = aligned(rows)
     overlapped = sum(it.overlapped for it in tasks.values())
     if overlapped or overlapping:
         runs = sum(it.runs + sum(it.ends.values()) for it in tasks.values())

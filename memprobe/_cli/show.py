@@ -86,15 +86,16 @@ def show(options: argparse.Namespace) -> bool:
             elif rows := [Row(record) for record in records()]:
                 lines = table(rows, room.width, blocks=room.blocks, sort=options.sort)
                 _print(lines, out)
-                _print(_tasks(options.paths), out)
+                below = _tasks(options.paths, room.width)
+                _print((cut(line, room.width, room.blocks) for line in below), out)
     return not problems
 
 
-def _tasks(paths: list[str]) -> Iterator[str]:
+def _tasks(paths: list[str], width: int) -> Iterator[str]:
     """Return what Celery's tasks did, of each worker whose table lies in a folder."""
     for path in paths:
         for name, one in tables(path):
-            lines = task_lines(one, one.living())
+            lines = task_lines(one, one.living(), width=width)
             if len(lines) > 1:
                 yield from ("", printable(name.removesuffix(SUFFIX)), *lines)
 

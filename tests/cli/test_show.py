@@ -656,6 +656,10 @@ def test_what_tasks_did_stands_below_the_processes(trail, write, table_of_tasks,
     figures = ["shop.resize", "1", "0b", "-", "+2MB", "0b"]
     assert lines[place + 2].split()[:6] == figures
     assert len(lines) == place + 3
+    for width in (1, 10, 40, 60):
+        lines = show(trail, env={"COLUMNS": str(width)}).splitlines()
+        assert max(map(len, lines)) <= width
+    assert lines[-2].split() == "task runs growth between peak cut short".split()
     assert json.loads(show(trail, "--json"))[0]["role"] == "xxxxx\\x1b-3"
 
 
