@@ -126,8 +126,8 @@ def in_child(sender: str | None = None, **_: object) -> None:
 
 def in_beat(sender: Any, **_: object) -> None:
     found = _of(sender.app)
-    if found is None or found.directory is None:
-        return
+    if found is None or found.directory is None or tables:
+        return  # a worker's own beat is one of its processes
     found.record(logger.error)
     try:
         table = table_in(found.directory, f"beat@{os.uname().nodename}", 1)
