@@ -488,7 +488,7 @@ def _larger(one: int | None, other: int) -> int:
 
 
 def _digest(task_id: str) -> int:
-    return zlib.crc32(task_id.encode(errors="replace")) + 1
+    return zlib.crc32(str(task_id).encode(errors="replace")) + 1
 
 
 def _put(words: memoryview[int], text: str) -> None:

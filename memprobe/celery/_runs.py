@@ -103,7 +103,7 @@ def _end_by(error: BaseException | None) -> str | None:
 
 
 def hear_why() -> None:
-    """Let the parent note why it ends a child: in that one it's one and the same."""
+    """Let the parent note why it ends a child, which sees but the same signal."""
 
     def noting(name: str, end: str, counts: Callable[..., bool]) -> None:
         method = getattr(worker_request.Request, name, None)
