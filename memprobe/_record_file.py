@@ -152,6 +152,7 @@ class Record:
     short_lived: int | None = None
     short_lived_peak: int | None = None
     missed: int | None = None
+    role: str | None = None  # as Celery has it; in another file of the folder
 
     # Date of the first span in ns, ns of each; all lowest pages, all highest.
     _spans: tuple[int, int, bytes]

@@ -998,12 +998,59 @@ left_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 #define BLOCK_CAPSULE "memprobe block"
 
 /* Of C's heap: what an interpreter's own allocator has is gone when that ends. */
+struct measured_block {
+    struct mp_block block;
+    Py_buffer told; /* held while a thread may write there; .obj is NULL: it isn't */
+};
+
 static void
 block_destructor(PyObject *capsule)
 {
-    struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
-    mp_probe_abandon(block);
+    struct measured_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
+    mp_probe_abandon(&block->block);
+    PyBuffer_Release(&block->told);
     free(block);
+}
+
+/* Enters a block. Returns a capsule, or NULL with an exception. */
+static PyObject *
+new_block(PyObject *module, enum mp_peak peak, PyObject *told)
+{
+    struct measured_block *block = calloc(1, sizeof *block);
+    if (block == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *capsule = PyCapsule_New(block, BLOCK_CAPSULE, block_destructor);
+    if (capsule == NULL) {
+        free(block);
+        return NULL;
+    }
+    if (told != NULL && PyObject_GetBuffer(told, &block->told, PyBUF_WRITABLE) < 0) {
+        Py_DECREF(capsule);
+        return NULL;
+    }
+    _Atomic uint64_t *word = block->told.buf;
+    if (told != NULL && (block->told.len != sizeof *word ||
+                         (uintptr_t)block->told.buf % sizeof *word != 0)) {
+        Py_DECREF(capsule);
+        PyErr_SetString(PyExc_ValueError, "told must be one aligned word of 8 bytes");
+        return NULL;
+    }
+    const void *owner = PyModule_GetState(module);
+    const char *source;
+    int error;
+    if (peak == MP_PEAK_KERNEL) {
+        Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
+        error = mp_probe_enter(&block->block, peak, owner, word, &source);
+        Py_END_ALLOW_THREADS
+    } else {
+        error = mp_probe_enter(&block->block, peak, owner, word, &source);
+    }
+    if (error != 0) {
+        Py_DECREF(capsule);
+        return raise_error(error, source);
+    }
+    return capsule;
 }
 
 PyDoc_STRVAR(enter_doc,
@@ -1022,30 +1069,19 @@ enter(PyObject *module, PyObject *argument)
         return PyErr_Format(PyExc_ValueError, "peak must be 0, 1 or 2, not %R",
                             argument);
     }
-    struct mp_block *block = calloc(1, sizeof *block);
-    if (block == NULL) {
-        return PyErr_NoMemory();
-    }
-    PyObject *capsule = PyCapsule_New(block, BLOCK_CAPSULE, block_destructor);
-    if (capsule == NULL) {
-        free(block);
-        return NULL;
-    }
-    const void *owner = PyModule_GetState(module);
-    const char *source;
-    int error;
-    if (peak == MP_PEAK_KERNEL) {
-        Py_BEGIN_ALLOW_THREADS /* it waits for who maps memory */
-        error = mp_probe_enter(block, MP_PEAK_KERNEL, owner, &source);
-        Py_END_ALLOW_THREADS
-    } else {
-        error = mp_probe_enter(block, (enum mp_peak)peak, owner, &source);
-    }
-    if (error != 0) {
-        Py_DECREF(capsule);
-        return raise_error(error, source);
-    }
-    return capsule;
+    return new_block(module, (enum mp_peak)peak, NULL);
+}
+
+PyDoc_STRVAR(
+    enter_told_doc,
+    "_enter_told($module, told, /)\n--\n\n"
+    "Enter a block that is watched, and tell its highest while it is open.\n\n"
+    "told: a writable buffer of one aligned word of 8 bytes, which is raised.");
+
+static PyObject *
+enter_told(PyObject *module, PyObject *told)
+{
+    return new_block(module, MP_PEAK_WATCH, told);
 }
 
 PyDoc_STRVAR(leave_doc, "_leave($module, block, /)\n--\n\n"
@@ -1054,13 +1090,13 @@ PyDoc_STRVAR(leave_doc, "_leave($module, block, /)\n--\n\n"
 static PyObject *
 leave(PyObject *Py_UNUSED(module), PyObject *capsule)
 {
-    struct mp_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
+    struct measured_block *block = PyCapsule_GetPointer(capsule, BLOCK_CAPSULE);
     if (block == NULL) {
         return NULL;
     }
     struct mp_measured measured;
     const char *source;
-    int error = mp_probe_leave(block, &measured, &source);
+    int error = mp_probe_leave(&block->block, &measured, &source);
     if (error != 0) {
         return raise_error(error, source);
     }
@@ -1243,6 +1279,7 @@ static PyMethodDef methods[] = {
     {"_last_look", last_look, METH_NOARGS, last_look_doc},
     {"_left_session", left_session, METH_NOARGS, left_session_doc},
     {"_enter", enter, METH_O, enter_doc},
+    {"_enter_told", enter_told, METH_O, enter_told_doc},
     {"_leave", leave, METH_O, leave_doc},
     {"_breakdown", breakdown, METH_O, breakdown_doc},
     {"trim", trim, METH_NOARGS, trim_doc},

@@ -40,6 +40,18 @@ mp_blocks_leave(struct mp_blocks *blocks, struct mp_block *block, uint64_t *high
 }
 
 void
+mp_blocks_tell(const struct mp_blocks *blocks)
+{
+    uint64_t highest = atomic_load(&blocks->highest);
+    for (const struct mp_block *at = blocks->newest; at != NULL; at = at->outer) {
+        if (at->told != NULL) {
+            mp_blocks_raise(at->told, highest);
+        }
+        highest = higher(highest, at->highest);
+    }
+}
+
+void
 mp_blocks_note(struct mp_blocks *blocks, const struct mp_block *block, uint64_t bytes)
 {
     struct mp_block *newer = blocks->newest;

@@ -37,6 +37,9 @@ struct mp_block {
     _Atomic uint64_t mark;  /* the kernel's, then; 0: reset since */
     uint64_t highest;       /* of the span that its entering ended */
     struct mp_block *outer; /* the one that was entered before, and is open yet */
+    /* Where its highest stands while it is open, for another process to find when this
+     * one was killed; or NULL. Raised only. */
+    _Atomic uint64_t *told;
 };
 
 /* All zeros: no block, and no reading yet. */
@@ -63,6 +66,9 @@ void mp_blocks_enter(struct mp_blocks *blocks, struct mp_block *block);
  * since it was entered. */
 bool mp_blocks_leave(struct mp_blocks *blocks, struct mp_block *block,
                      uint64_t *highest);
+
+/* Tells, where that is wanted, what the highest of an open block is so far. */
+void mp_blocks_tell(const struct mp_blocks *blocks);
 
 /* Notes for an open block, and those that are older, that RSS was as high as that. */
 void mp_blocks_note(struct mp_blocks *blocks, const struct mp_block *block,

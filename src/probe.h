@@ -105,10 +105,10 @@ void mp_probe_allow_thread(void);
 
 /* Enters a block, which stays where it is until mp_probe_leave or mp_probe_abandon. On
  * failure nothing has begun, and *source is what should have done it. Returns 0, an
- * error of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL.
- */
+ * error of the reading, of mp_rss_reset_peak or of mp_thread_start. `owner` isn't NULL;
+ * `told` may be: what a thread reads is told there. */
 int mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
-                   const char **source);
+                   _Atomic uint64_t *told, const char **source);
 
 /* Leaves a block, also on failure. In a forked child one that was entered before the
  * fork begins at the fork. Returns 0 or an error of a reading; *source is as above. */

@@ -77,7 +77,7 @@ close_block(struct mp_state *state, struct mp_block *block, uint64_t *highest)
 
 int
 mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
-               const char **source)
+               _Atomic uint64_t *told, const char **source)
 {
     struct mp_state *state = mp_state_certain();
     /* What was read until now belongs to the blocks before. */
@@ -92,7 +92,7 @@ mp_probe_enter(struct mp_block *block, enum mp_peak peak, const void *owner,
     if (error != 0) {
         return error;
     }
-    *block = (struct mp_block){.peak = peak, .mark = mark};
+    *block = (struct mp_block){.peak = peak, .mark = mark, .told = told};
     *source = mp_rss_source;
     error = mp_state_read(&mp_state_reader, &block->before, NULL, &block->start_ns);
     if (error == 0 && block->start_ns < 0) {

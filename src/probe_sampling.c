@@ -25,6 +25,7 @@ take_reading(struct mp_state *state, struct mp_rss_reader *reader)
     }
     mp_lock_acquire(&state->lock);
     mp_state_note_reading(state, confirmed);
+    mp_blocks_tell(&state->blocks);
     (void)mp_sampler_takes_look(&state->sampler, now_ns);
     bool sample = mp_sampler_takes_sample(&state->sampler, now_ns);
     if (sample) {

@@ -22,6 +22,7 @@ from memprobe._cli.table import (
 from memprobe._memprobe import humanbytes
 from memprobe._metrics import families
 from memprobe._record_folder import LIVING, read_all
+from memprobe._task_lines import SUFFIX, tables, task_lines
 from memprobe._text import command_line, command_text, cut, name_of, printable
 from memprobe._units import date_text, duration_text, growth_text
 
@@ -38,7 +39,7 @@ LINES = 23  # that one file takes at most: a terminal of 24, less its prompt
 NAMED = 10  # processes in a picture
 
 KEYS = (
-    "pid parent command title user host state status signal cause started ended "
+    "pid parent command title role user host state status signal cause started ended "
     "seconds interval count first last min max mean peak shared swap growth_per_hour "
     "memory_limit cgroup_memory oom_kills recorded_until"
 ).split()
@@ -57,7 +58,7 @@ def show(options: argparse.Namespace) -> bool:
             say(problem)
 
     def records() -> Iterator[Record]:
-        for record in read_all(options.paths, complain):
+        for record in _with_roles(read_all(options.paths, complain)):
             if record.state in LIVING or not options.running:
                 yield record
 
@@ -85,7 +86,34 @@ def show(options: argparse.Namespace) -> bool:
             elif rows := [Row(record) for record in records()]:
                 lines = table(rows, room.width, blocks=room.blocks, sort=options.sort)
                 _print(lines, out)
+                below = _tasks(options.paths, room.width)
+                _print((cut(line, room.width, room.blocks) for line in below), out)
     return not problems
+
+
+def _tasks(paths: list[str], width: int) -> Iterator[str]:
+    """Return what Celery's tasks did, of each worker whose table lies in a folder."""
+    for path in paths:
+        for name, one in tables(path):
+            lines = task_lines(one, one.living(), width=width)
+            if len(lines) > 1:
+                yield from ("", printable(name.removesuffix(SUFFIX)), *lines)
+
+
+def _with_roles(records: Iterable[Record]) -> Iterator[Record]:
+    """Add what a worker's table in the same folder calls a process."""
+    roles: dict[str, dict[str, str]] = {}  # by folder, by process
+    for record in records:
+        folder, name = os.path.split(record.path)
+        if folder not in roles:
+            roles[folder] = {
+                f"{pid}-{start}": role
+                for _, one in tables(folder or ".")
+                for (pid, start), role in one.roles().items()
+            }
+        process = "-".join(name.split("-")[:2])
+        record.role = roles[folder].get(process, record.role)
+        yield record
 
 
 def follow(
@@ -108,7 +136,7 @@ def follow(
         problems: list[str] = []
         before, seen = seen, {}
         fresh = {path: one.record for path, one in before.items() if not one.is_old()}
-        for record in read_all(paths, problems.append, fresh):
+        for record in _with_roles(read_all(paths, problems.append, fresh)):
             seen[record.path] = _Seen(record, before.get(record.path))
         room = Terminal(out)
         rows = [one.row for one in seen.values() if one.row.living or not running]
@@ -185,7 +213,7 @@ def as_json(record: Record) -> dict[str, Any]:
     """Return what a file says in the words of --json; strict parsers take it, too."""
     process: dict[str, Any] = {key: getattr(record, key) for key in KEYS}
     process["command"] = command_line(record)
-    for key in ("title", "user", "host"):
+    for key in ("title", "role", "user", "host"):
         process[key] = process[key] and printable(process[key])
     for key in ("started", "ended", "recorded_until"):
         process[key] = iso_date(process[key])
@@ -231,6 +259,7 @@ def _figures(record: Record) -> list[str]:
         time += f" to {date_text(record.ended)}"
     lines = {
         "started as": command_line(record) if record.title else "",
+        "role": printable(record.role or ""),
         "state": state_text(record),
         "process": f"{record.pid}, parent {record.parent}, user {user}, host {host}",
         "time": f"{time}, {duration_text(record.seconds)}",

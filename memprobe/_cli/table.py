@@ -46,6 +46,7 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
     "user": printable,
     "host": printable,
     "command": str,
+    "role": printable,
     "state": str,
     "started": _short_date,
     "ended": _short_date,
@@ -59,13 +60,14 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
     "uss": size_text,
     "growth/h": growth_text,
 }
-_LEFT = ["user", "host", "command", "state"]
+_LEFT = ["user", "host", "command", "role", "state"]
 _IF_THEY_DIFFER = ["parent", "user", "host"]
-_ASCENDING = ["pid", "parent", "user", "host", "command", "state", "started", "ended"]
+_ASCENDING = ["pid", "parent", "user", "host", "command", "role", "state"]
+_ASCENDING += ["started", "ended"]
 # What a narrow terminal has no room for, the first to go first.
 _DISPENSABLE = (
     "swap parent shared ended first started host user lasted uss growth/h pss state "
-    "peak"
+    "role peak"
 ).split()
 
 
@@ -90,6 +92,7 @@ class Row:
             "user": record.user,
             "host": record.host,
             "command": command_text(record),
+            "role": record.role,
             "state": state_text(record),
             "started": record.started,
             "ended": record.ended,

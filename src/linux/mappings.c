@@ -167,13 +167,15 @@ mp_mappings_read(bool heaps, struct mp_mappings *mappings)
     }
     char piece[PIECE];
     ssize_t length;
+    off_t offset = 0; /* our own: a piece that is read again is the same one */
     int interruptions = 0;
     int ends = 0; /* in a row: half of the mappings would look like all of them */
     do {
-        length = read(fd, piece, sizeof piece);
+        length = pread(fd, piece, sizeof piece, offset);
         ends = length == 0 ? ends + 1 : 0;
         if (length > 0) {
             mp_lines_add(&lines, piece, (size_t)length);
+            offset += length;
         }
     } while (length > 0 || ends == 1 ||
              (length < 0 && errno == EINTR && ++interruptions < MP_MOST_INTERRUPTIONS));

@@ -244,6 +244,14 @@ CALLS = {
         ("_memprobe._enter(3)", ValueError),
         ("_memprobe._enter('watch')", TypeError),
     ],
+    "_enter_told": [
+        ("_memprobe._enter_told(memoryview(bytearray(8)))", None),
+        ("_memprobe._enter_told(bytearray(7))", ValueError),
+        ("_memprobe._enter_told(memoryview(bytearray(16))[1:9])", ValueError),
+        ("_memprobe._enter_told(bytes(8))", BufferError),
+        ("_memprobe._enter_told(8)", TypeError),
+        ("without_files(_memprobe._enter_told, bytearray(8))", OSError),
+    ],
     "_leave": [
         ("_memprobe._leave(_memprobe._enter(0))", None),
         ("_memprobe._leave(5)", ValueError),
@@ -428,7 +436,7 @@ def test_no_leak(run_python, sanitized, name):
         + calls_of(name)
         + f"""
 import psleak
-lingers = {name!r} in ("measure", "_enter", "_leave")
+lingers = {name!r} in ("measure", "_enter", "_enter_told", "_leave")
 """
         + """
 test = psleak.MemoryLeakTestCase()

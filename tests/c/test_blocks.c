@@ -137,6 +137,28 @@ test_what_is_noted_for_a_block_counts_for_older_ones(void)
 }
 
 static void
+test_of_each_block_is_told_what_is_its_highest_so_far(void)
+{
+    _Atomic uint64_t told[2] = {0};
+    struct mp_blocks blocks = {0};
+    struct mp_block older = {.before = 10, .told = &told[0]};
+    struct mp_block silent = {.before = 11};
+    struct mp_block newer = {.before = 12, .told = &told[1]};
+    uint64_t highest;
+    mp_blocks_enter(&blocks, &older);
+    mp_blocks_raise(&blocks.highest, 500);
+    mp_blocks_enter(&blocks, &silent);
+    mp_blocks_enter(&blocks, &newer);
+    mp_blocks_raise(&blocks.highest, 200);
+    mp_blocks_tell(&blocks);
+    CHECK(told[0] == 500 && told[1] == 200);
+    CHECK(mp_blocks_leave(&blocks, &newer, &highest) && highest == 200);
+    mp_blocks_raise(&blocks.highest, 700);
+    mp_blocks_tell(&blocks);
+    CHECK(told[0] == 700 && told[1] == 200);
+}
+
+static void
 test_all_blocks_of_an_owner_are_left_and_no_others(void)
 {
     struct mp_blocks blocks = {0};
@@ -166,6 +188,7 @@ main(void)
     test_a_mark_that_no_block_raised_counts_for_none();
     test_a_mark_that_fell_was_reset_in_the_block_and_counts();
     test_what_is_noted_for_a_block_counts_for_older_ones();
+    test_of_each_block_is_told_what_is_its_highest_so_far();
     test_all_blocks_of_an_owner_are_left_and_no_others();
     return 0;
 }

@@ -98,7 +98,8 @@ measure(enum mp_peak peak, size_t size)
     struct mp_block block;
     struct mp_measured measured;
     const char *source;
-    CHECK(mp_probe_enter(&block, peak, &owner, &source) == 0);
+    _Atomic uint64_t told = 0;
+    CHECK(mp_probe_enter(&block, peak, &owner, &told, &source) == 0);
     char *memory = mp_pages_map(size);
     CHECK(memory != NULL);
     memset(memory, 1, size);
@@ -106,6 +107,10 @@ measure(enum mp_peak peak, size_t size)
     mp_pages_unmap(memory, size);
     CHECK(mp_probe_leave(&block, &measured, &source) == 0);
     CHECK(measured.peak >= measured.before && measured.peak >= measured.after);
+    CHECK(told <= measured.peak);
+    if (peak == MP_PEAK_WATCH && size > MIB) {
+        CHECK(told > measured.before + size - 5 * MIB); /* before it was left */
+    }
     return measured.peak - measured.before;
 }
 
@@ -126,7 +131,7 @@ test_an_owners_blocks_are_left_and_then_hand_out_both_ends(void)
     const char *source;
     for (int i = 0; i < 20; i++) {
         CHECK(mp_probe_enter(&blocks[i], MP_PEAK_WATCH,
-                             i % 2 == 0 ? &owner : &another_owner, &source) == 0);
+                             i % 2 == 0 ? &owner : &another_owner, NULL, &source) == 0);
     }
     mp_probe_abandon_all(&owner);
     for (int i = 0; i < 20; i++) {

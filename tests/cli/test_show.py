@@ -15,6 +15,7 @@ import time
 import tracemalloc
 import unicodedata
 import xml.etree.ElementTree
+from array import array
 from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from memprobe import _record_file
 from memprobe._cli import show as show_module
 from memprobe._cli.series import dated
 from memprobe._cli.table import COLUMNS, Row, table
+from memprobe._task_table import Table, table_bytes
 
 MB = 2**20
 SHOW = [sys.executable, "-m", "memprobe", "show"]
@@ -619,8 +621,60 @@ def test_whoever_reads_the_table_may_stop(trail, write, tmp_path):
 # JSON, CSV, metrics, pictures
 
 
+@pytest.fixture
+def table_of_tasks(trail):
+    """Make the table of a Celery worker in the folder, which needs no Celery."""
+
+    def make(name):
+        length = table_bytes(2)
+        with (trail / name).open("w+b") as file:
+            file.write(bytes(length))
+            file.flush()
+            table = Table(2, file.fileno())
+        slot = table.slot(0)
+        slot.take(MB, MB)
+        slot.end(slot.begin("shop.resize", "id", MB), 3 * MB, 3 * MB)
+        return table
+
+    return make
+
+
+@posix
+def test_what_tasks_did_stands_below_the_processes(trail, write, table_of_tasks, show):
+    name = os.path.basename(write())
+    table = table_of_tasks("celery@web1.tasks")
+    table._role(0)[:2] = memoryview(array("q", map(int, name.split("-")[:2])))
+    table.note_role("x" * 5 + "\x1b-3")
+    table._role(0)[2:] = table._role(3)[2:]
+    (trail / "other.tasks").write_bytes(b"something else")
+    os.mkfifo(trail / "pipe.tasks")
+    lines = show(trail, env={"COLUMNS": "120"}).splitlines()
+    assert lines[0].split()[:3] == ["pid", "command", "role"]
+    assert "xxxxx\\x1b-3" in lines[1]
+    place = lines.index("celery@web1")
+    assert lines[place + 1].split()[0] == "task"
+    figures = ["shop.resize", "1", "0b", "-", "+2MB", "0b"]
+    assert lines[place + 2].split()[:6] == figures
+    assert len(lines) == place + 3
+    for width in (1, 10, 40, 60):
+        lines = show(trail, env={"COLUMNS": str(width)}).splitlines()
+        assert max(map(len, lines)) <= width
+    assert lines[-2].split() == "task runs growth between peak cut short".split()
+    assert json.loads(show(trail, "--json"))[0]["role"] == "xxxxx\\x1b-3"
+
+
+@linux
+def test_a_run_that_went_with_its_worker_is_killed(trail, write, table_of_tasks, show):
+    write()
+    table = table_of_tasks("celery@web1.tasks")
+    table.describe("celery@web1", 0)
+    table.slot(0).begin("shop.resize", "id", MB)
+    table.slot(0)._head[0] = 2**22 + 1  # no process has that number
+    assert show(trail).splitlines()[-1].endswith(" 1 killed")
+
+
 KEYS = (
-    "pid parent command title user host state status signal cause started ended "
+    "pid parent command title role user host state status signal cause started ended "
     "seconds interval count first last min max mean peak shared swap growth_per_hour "
     "memory_limit cgroup_memory oom_kills recorded_until file"
 ).split()
@@ -648,6 +702,7 @@ def test_json_is_what_the_files_say(trail, write, show):
         "parent": 1,
         "command": "python a b\\x1b\\udcff",
         "title": None,
+        "role": None,
         "user": "www",
         "host": "web-1",
         "state": "died",
