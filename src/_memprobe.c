@@ -804,9 +804,14 @@ raise_observer_error(int error, const char *what, const char *program)
             name == NULL ? NULL
                          : Py_BuildValue("isN", error,
                                          "the observer has ended without a word", name);
-        if (arguments != NULL) {
-            PyErr_SetObject(PyExc_OSError, arguments);
-            Py_DECREF(arguments);
+        /* By its own class: for Python 3.10 an OSError of arguments is no
+         * BrokenPipeError until it has been caught. */
+        PyObject *exception =
+            arguments == NULL ? NULL : PyObject_CallObject(PyExc_OSError, arguments);
+        Py_XDECREF(arguments);
+        if (exception != NULL) {
+            PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+            Py_DECREF(exception);
         }
         return NULL;
     }
