@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import abi3info
@@ -195,7 +196,9 @@ def main():
         tools = folder / "tools"
         pip = [sys.executable, "-m", "pip", "install", "-q", "--target", tools]
         run(*pip, "pip", "setuptools>=77")
-        first, second = (build_all(folder / it, tools) for it in ("one", "two"))
+        with ThreadPoolExecutor() as both:
+            folders = [folder / "one", folder / "two"]
+            first, second = both.map(build_all, folders, [tools, tools])
         assert digests(first) == digests(second), [digests(first), digests(second)]
         shutil.copytree(first, target, dirs_exist_ok=True)
         for name, digest in digests(first).items():
