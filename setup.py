@@ -39,7 +39,7 @@ if sysconfig.get_platform().startswith("win-") and "GCC" not in sys.version:
 else:
     compile_args = ["-O3", "-fvisibility=hidden"]
 
-OBSERVER = ["observer", "family", "keep", "kills", "record_file", "recording"]
+OBSERVER = ["copy", "observer", "family", "keep", "kills", "record_file", "recording"]
 OBSERVER_OF = {
     "linux": [
         *("linux/cgroup", "linux/os", "linux/process", "statm"),
