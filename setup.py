@@ -47,7 +47,7 @@ if platform.startswith("win-") and "GCC" not in sys.version:
 else:
     compile_args = ["-O3", "-fvisibility=hidden"]
 
-OBSERVER = ["observer", "family", "keep", "kills", "record_file", "recording"]
+OBSERVER = ["copy", "observer", "family", "keep", "kills", "record_file", "recording"]
 OBSERVER_OF = {
     "linux": [
         *("linux/cgroup", "linux/os", "linux/process", "statm"),

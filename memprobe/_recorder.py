@@ -91,6 +91,15 @@ def stop_recording() -> None:
     _memprobe._stop_recording()
 
 
+def keep_copy(descriptor: int, name: str) -> None:
+    """Let the observer keep a copy of shared memory in the folder, by that name.
+
+    It is renewed each second and when the last process has ended. Raises OSError if
+    this process isn't recorded by an observer of its own, or if it can't be copied.
+    """
+    _memprobe._ask_recorder(b"copy %d %s" % (descriptor, os.fsencode(name)))
+
+
 class Observer:
     """An observer that this process has started for others.
 

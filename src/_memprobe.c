@@ -976,6 +976,27 @@ stop_recording(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(ask_recorder_doc, "_ask_recorder($module, request, /)\n--\n\n"
+                               "Send a request, and wait 0.1 s for the answer.");
+
+static PyObject *
+ask_recorder(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    char what[MP_TALK_LINE];
+    int error;
+    const char *request = PyBytes_AsString(argument);
+    if (request == NULL) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    error = mp_recorder_ask(request, what);
+    Py_END_ALLOW_THREADS
+    if (error != 0) {
+        return raise_observer_error(error, what, "the observer");
+    }
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(last_look_doc, "_last_look($module, /)\n--\n\n"
                             "Let the recorder look before the process ends.");
 
@@ -1278,6 +1299,7 @@ static PyMethodDef methods[] = {
     {"_end", end, METH_NOARGS, end_doc},
     {"_start_observer", start_observer, METH_VARARGS, start_observer_doc},
     {"_ask_observer", ask_observer, METH_VARARGS, ask_observer_doc},
+    {"_ask_recorder", ask_recorder, METH_O, ask_recorder_doc},
     {"_record", record, METH_VARARGS, record_doc},
     {"_recorded", recorded, METH_NOARGS, recorded_doc},
     {"_stop_recording", stop_recording, METH_NOARGS, stop_recording_doc},

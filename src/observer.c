@@ -6,6 +6,7 @@
  *
  * KEEP_BYTES is -1 for no bound. Descriptors and messages are described in talk.h. */
 #include "cgroup.h"
+#include "copy.h"
 #include "family.h"
 #include "keep.h"
 #include "kills.h"
@@ -54,6 +55,7 @@ static bool stopping;
 static bool look_at_all;
 static int64_t alone_ns; /* since when nobody is left */
 static int64_t keep_ns;
+static int64_t copies_ns; /* when they were renewed last */
 static int64_t counted_ns;
 
 static struct mp_kills kills[MP_CGROUP_MOST]; /* of each group */
@@ -563,6 +565,7 @@ let_go(void)
     if (recorder != NULL) {
         mp_folder_close(&recorder->recording.file);
     }
+    mp_copies_end();
 }
 
 /* Answers a request. */
@@ -573,7 +576,10 @@ answer(const char *line, int64_t now_ns)
     unsigned long number = 0;
     uint32_t pid = 0;
     int64_t status = 0;
-    const struct mp_member *failed = NULL;
+    int descriptor = -1;
+    char name[200];
+    int error = 0;
+    const char *failed = "";
     if (sscanf(line, "look %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
@@ -587,18 +593,24 @@ answer(const char *line, int64_t now_ns)
         }
     } else if (sscanf(line, "keep %lu", &number) == 1) {
         flags &= ~TEMPORARY;
+    } else if (sscanf(line, "copy %d %199s %lu", &descriptor, name, &number) == 3) {
+        error = mp_copy_start(settings.recorder, descriptor, name);
+        failed = name;
     } else if (sscanf(line, "stop %lu", &number) == 1) {
         look_at_all = true;
         pass(now_ns);
-        failed = standing_error();
+        const struct mp_member *member = standing_error();
+        if (member != NULL) {
+            error = member->recording.error;
+            failed = member->recording.name;
+        }
         let_go();
         stopping = true;
     } else {
         return;
     }
-    if (failed != NULL) {
-        (void)snprintf(text, sizeof text, "error %lu %d %s", number,
-                       failed->recording.error, failed->recording.name);
+    if (error != 0) {
+        (void)snprintf(text, sizeof text, "error %lu %d %s", number, error, failed);
     } else {
         (void)snprintf(text, sizeof text, "done %lu", number);
     }
@@ -664,6 +676,10 @@ observe(void)
             keep_ns = now_ns;
             mp_keep((uint64_t)keep_bytes, &settings);
         }
+        if (now_ns - copies_ns >= SECOND_NS) {
+            copies_ns = now_ns;
+            mp_copies_renew();
+        }
         now_ns = mp_process_clock_ns();
         int64_t next_ns = next_on_grid(now_ns, look_ns);
         for (size_t i = 0; i < family.count; i++) {
@@ -675,6 +691,7 @@ observe(void)
         listen(most(next_ns, now_ns + fast_ns / 2));
         now_ns = mp_process_clock_ns();
     }
+    mp_copies_end();
 }
 
 int

@@ -51,6 +51,11 @@ void mp_processes_unwanted(uint32_t pid);
 /* Makes the next list one of all processes that are there. */
 void mp_processes_ask_all(void);
 
+/* Opens memory that a process shares by a descriptor of its own. *opened is a
+ * descriptor + 1. Returns 0 or an errno: ENOTSUP where that can't be had. */
+int mp_process_open_memory(uint32_t pid, int descriptor, intptr_t *opened,
+                           uint64_t *bytes);
+
 /* A process that is being observed. */
 struct mp_process {
     uint32_t pid;

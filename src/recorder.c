@@ -88,6 +88,16 @@ mp_recorder_folder(char folder[MP_RECORDER_PATH])
 }
 
 int
+mp_recorder_ask(const char *request, char what[MP_TALK_LINE])
+{
+    what[0] = '\0';
+    mp_lock_acquire(&recorder.lock);
+    int error = mp_contact_ask(&recorder.contact, request, WAIT_NS, what);
+    mp_lock_release(&recorder.lock);
+    return error;
+}
+
+int
 mp_recorder_stop(char what[MP_TALK_LINE])
 {
     int error = 0;

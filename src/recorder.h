@@ -25,6 +25,9 @@ void mp_recorder_folder(char folder[MP_RECORDER_PATH]);
  * else's does it. Returns 0, or an error of mp_contact_ask. */
 int mp_recorder_stop(char what[MP_TALK_LINE]);
 
+/* Asks the recorder for something. Returns 0, or an error of mp_contact_ask. */
+int mp_recorder_ask(const char *request, char what[MP_TALK_LINE]);
+
 /* Asks for a last look before the process ends. */
 void mp_recorder_look(void);
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import platform
 import re
 
 from billiard import current_process
@@ -16,9 +16,9 @@ from memprobe.celery import _recycle
 from memprobe.celery._runs import hear_why
 from memprobe.celery._tables import (
     find_tables,
+    keep_in,
     make_table,
     slots,
-    table_in,
     tables,
     take_slot,
 )
@@ -48,14 +48,21 @@ class Installed:
         self.app, self.directory, self.interval = app, directory, interval
         self.keep, self.recycle = keep, recycle
 
-    def record(self, log: Callable[..., None]) -> None:
+    def record(self, node: str, log: Callable[..., None]) -> None:
+        """Record this process, and keep a copy of that table."""
         if self.directory is None:
             return
         try:
-            with contextlib.suppress(RuntimeError):  # it is recorded elsewhere already
-                record(self.directory, self.interval, keep=self.keep)
+            record(self.directory, self.interval, keep=self.keep)
+        except RuntimeError:
+            return  # it is recorded elsewhere already
         except (OSError, ValueError) as error:
             log("memprobe can't record: %s", error)
+            return
+        try:
+            keep_in(self.directory, node)
+        except OSError as error:
+            log("memprobe can't keep the table of tasks: %s", error)
 
 
 installed: list[Installed] = []
@@ -83,12 +90,12 @@ def in_worker(sender: Any, **_: object) -> None:
         # Before Celery 5.7 there was but one.
         getattr(sender, "pool_start_method", "fork"),
         1 + _most_children(sender) + _SPARE_SLOTS,
-        found.directory,
+        copied=found.directory is not None,
     )
     limit = int(getattr(sender, "max_memory_per_child", None) or 0) * 1024
     table.describe(node, limit)
     tables[node] = table
-    found.record(_log_when_ready)
+    found.record(node, _log_when_ready)
     take_slot(node, 0)
     hear_why()
     if found.recycle == "rss" and not _recycle.use_rss():
@@ -128,13 +135,11 @@ def in_beat(sender: Any, **_: object) -> None:
     found = _of(sender.app)
     if found is None or found.directory is None or tables:
         return  # a worker's own beat is one of its processes
-    found.record(logger.error)
-    try:
-        table = table_in(found.directory, f"beat@{os.uname().nodename}", 1)
-    except (OSError, AttributeError):
-        return  # it is recorded, and has but no name
+    node = f"beat@{platform.node()}"
+    table = make_table(node, "fork", 1, copied=True)
     table.describe("beat", 0)
     table.note_role("beat")
+    found.record(node, logger.error)
 
 
 def in_embedded_beat(**_: object) -> None:

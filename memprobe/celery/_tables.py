@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -11,6 +12,8 @@ import sys
 from billiard import current_process, get_start_method
 
 from memprobe._memprobe import peak_rss, rss, sample_mem
+from memprobe._record_file import BLOCK_BYTES
+from memprobe._recorder import keep_copy
 from memprobe._task_lines import SUFFIX
 from memprobe._task_table import Slot, Table, table_bytes
 
@@ -31,6 +34,8 @@ slots: dict[str, Slot] = {}  # of this process
 # a path a line. Those of another process may come with its environment.
 _TABLES_VARIABLE = "MEMPROBE_CELERY_TABLES"
 
+_descriptors: dict[str, int] = {}  # of the tables that this process has made
+
 
 def find_tables() -> None:
     """Find the tables of the worker that has spawned this process."""
@@ -40,22 +45,21 @@ def find_tables() -> None:
             tables[table.node] = table
 
 
-def make_table(
-    node: str, start_method: str, count: int, directory: str | None
-) -> Table:
-    if directory is not None:
-        # A folder that can't be written to is told about when recording fails.
-        with contextlib.suppress(OSError):
-            return table_in(directory, node, count)
+def make_table(node: str, start_method: str, count: int, *, copied: bool) -> Table:
+    """Make the table of a worker; *copied*: keep_in() is to come."""
     # billiard's own default is another one than Celery's on macOS.
-    if start_method == get_start_method() == "fork":
+    forks = start_method == get_start_method() == "fork"
+    if forks and not copied:
         return Table(count)
     if sys.platform == "linux" and hasattr(os, "memfd_create"):
         # Closed by exec, as at SIGHUP. Spawned children find it while the parent lives.
         file = os.memfd_create("memprobe-tasks")
-        os.ftruncate(file, table_bytes(count))
+        os.ftruncate(file, -(-table_bytes(count) // BLOCK_BYTES) * BLOCK_BYTES)
         _publish(f"/proc/{os.getpid()}/fd/{file}")
+        _descriptors[node] = file
         return Table(count, file)
+    if forks:
+        return Table(count)
     import tempfile
 
     for path in os.environ.get(_TABLES_VARIABLE, "").splitlines():
@@ -63,34 +67,28 @@ def make_table(
             _remove(path)  # this process's, before it was started anew by exec
     file, path = tempfile.mkstemp(prefix=f"memprobe-{os.getpid()}-")
     atexit.register(_remove, path)
-    return _table_of_file(file, path, count)
-
-
-def table_in(directory: str, node: str, count: int) -> Table:
-    """Make the table of a worker in a folder, where the one before stays, too."""
-    name = re.sub(r"[^\w@.+-]", "_", node)
-    path = os.path.join(directory, name + SUFFIX)
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(path, os.path.join(directory, f"{name}.before{SUFFIX}"))
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    return _table_of_file(os.open(path, flags, 0o600), path, count)
-
-
-def _table_of_file(file: int, path: str, count: int) -> Table:
     try:
-        # Written, not just made long: a disk that is full later must not kill a task.
-        with open(file, "wb", buffering=0, closefd=False) as writer:
-            length = table_bytes(count)
-            while length > 0:
-                length -= writer.write(bytes(min(length, 1 << 20))) or length
+        os.ftruncate(file, table_bytes(count))
         table = Table(count, file)
-    except BaseException:
-        _remove(path)
-        raise
     finally:
         os.close(file)
     _publish(path)
     return table
+
+
+def keep_in(directory: str, node: str) -> None:
+    """Let the observer keep a copy in the folder, where the one before stays, too.
+
+    Nobody who counts ever writes to a disk, which may be full, or stand still. Raises
+    OSError.
+    """
+    if node not in _descriptors:
+        raise OSError(errno.ENOTSUP, "there is no memory to be copied on this system")
+    name = re.sub(r"[^\w@.+-]", "_", node)
+    path = os.path.join(directory, name + SUFFIX)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, os.path.join(directory, f"{name}.before{SUFFIX}"))
+    keep_copy(_descriptors[node], name + SUFFIX)
 
 
 def _publish(path: str) -> None:

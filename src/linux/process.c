@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,6 +233,26 @@ mp_processes_start(int list)
     processes.newest = open_proc("loadavg", 0);
     processes.ask_all = true;
     return processes.ticks > 0 ? 0 : ENOSYS;
+}
+
+int
+mp_process_open_memory(uint32_t pid, int descriptor, intptr_t *opened, uint64_t *bytes)
+{
+    char path[40];
+    (void)snprintf(path, sizeof path, "%" PRIu32 "/fd/%d", pid, descriptor);
+    int file = open_proc(path, O_NONBLOCK);
+    if (file < 0) {
+        return errno;
+    }
+    struct stat found;
+    int error = fstat(file, &found) != 0 ? errno : S_ISREG(found.st_mode) ? 0 : EINVAL;
+    if (error != 0) {
+        (void)close(file);
+        return error;
+    }
+    *opened = file + 1;
+    *bytes = (uint64_t)found.st_size;
+    return 0;
 }
 
 /* Reads the number that a process has got last. Returns 0 if that can't be known: only

@@ -357,3 +357,13 @@ mp_cgroup_oom_kills(int group)
     (void)group;
     return UINT64_MAX;
 }
+
+int
+mp_process_open_memory(uint32_t pid, int descriptor, intptr_t *opened, uint64_t *bytes)
+{
+    (void)pid;
+    (void)descriptor;
+    (void)opened;
+    (void)bytes;
+    return ENOTSUP;
+}

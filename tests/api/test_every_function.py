@@ -231,6 +231,10 @@ CALLS = {
         ),
         ("_memprobe._start_observer(b'/missing', -1, b'', (1,), 0, -1, 0)", ValueError),
     ],
+    "_ask_recorder": [
+        ("_memprobe._ask_recorder(b'look')", OSError),  # nothing is recorded
+        ("_memprobe._ask_recorder('look')", TypeError),
+    ],
     "_ask_observer": [
         ("_memprobe._ask_observer(5, b'look', 1)", ValueError),
         ("_memprobe._ask_observer(5, b'look', -1)", ValueError),

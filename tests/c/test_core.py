@@ -188,7 +188,7 @@ def test_only_the_binding_knows_python():
 
 
 PROBE = {"blocks", "breakdown", "probe", "probe_state", "ring", "sampler"}
-OBSERVER = {"cgroup", "contact", "family", "folder", "keep", "kills", "process"}
+OBSERVER = {"cgroup", "contact", "copy", "family", "folder", "keep", "kills", "process"}
 OBSERVER |= {"record_file", "recorder", "recording", "talk"}
 
 

@@ -1,7 +1,9 @@
 """What needs no server: several workers in one process, billiard's private name."""
 
+import contextlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -10,6 +12,7 @@ pytest.importorskip("celery")
 from billiard import pool
 
 import memprobe
+from memprobe._task_table import Table
 from memprobe.celery import _recycle
 
 TWO_WORKERS = """
@@ -71,6 +74,55 @@ def test_two_workers_of_two_apps_in_one_process_count_apart(tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+KILLED = """
+import os, signal, sys, time
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+import celery.contrib.testing.tasks
+import memprobe.celery
+
+app = Celery("shop", broker="memory://", set_as_current=False)
+app.conf.update(worker_hijack_root_logger=False)
+
+@app.task(name="last", shared=False, ignore_result=True)
+def last():
+    os.kill(os.getppid(), signal.SIGKILL)
+
+app.finalize()
+memprobe.celery.install(app, sys.argv[1])
+how = dict(pool="prefork", concurrency=1, use_eventloop=False)
+with start_worker(app, perform_ping_check=False, hostname="a@test", **how):
+    app.send_task("last")
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the observer copies memory there")
+def test_the_table_of_a_worker_that_was_killed_lies_in_the_folder(tmp_path):
+    """The worker itself writes to no disk."""
+    trail = tmp_path / "trail"
+    trail.mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, str(trail)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == -9, result.stderr
+    path = trail / "a@test.tasks"
+    within = time.monotonic() + 30
+    known = 0
+    while known == 0 and time.monotonic() < within:
+        time.sleep(0.05)
+        with contextlib.suppress(OSError, ValueError), open(path, "rb") as file:
+            table = Table.of(file.fileno(), read_only=True)
+            if run := table.tasks(table.living())[0].get("last"):
+                known = run.runs + sum(run.ends.values())
+    assert known == 1
 
 
 def test_the_limit_of_this_billiard_can_mean_rss(monkeypatch):

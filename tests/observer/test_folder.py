@@ -419,3 +419,48 @@ def test_a_temporary_folder_stays_if_that_is_asked_for(start_program, trail):
     assert program.pid is not None
     assert os.waitpid(program.pid, os.WNOHANG) == (0, 0)
     assert _record_file.names(trail)
+
+
+@linux
+def test_memory_that_a_program_shares_is_copied_to_its_end(run_python, trail, wait_for):
+    """Who kills the program, or cuts the copy, changes nothing of that."""
+    run_python(
+        f"""
+import errno, mmap, os, pathlib, signal, time
+import memprobe
+from memprobe._recorder import keep_copy
+
+def refused(number, descriptor, name):
+    try:
+        keep_copy(descriptor, name)
+    except OSError as error:
+        assert error.errno == number, error
+    else:
+        raise AssertionError(name)
+
+size = 100 * 4096
+file = os.memfd_create("shared")
+os.ftruncate(file, size)
+memory = mmap.mmap(file, size)
+refused(errno.EPIPE, file, "copy")
+memprobe.record({str(trail)!r})
+refused(errno.EINVAL, file, "../copy")
+refused(errno.ENOENT, 999, "copy")
+memory[50 * 4096] = 1
+keep_copy(file, "copy")
+path = {str(trail / "copy")!r}
+copy = pathlib.Path(path)
+assert copy.read_bytes() == memory[:]
+memory[:3] = b"abc"
+within = time.monotonic() + 10
+while copy.read_bytes() != memory[:] and time.monotonic() < within:
+    time.sleep(0.1)
+os.truncate(path, 10)
+memory[-1] = 9
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+        status=-9,
+    )
+    expected = bytearray(100 * 4096)
+    expected[50 * 4096], expected[:3], expected[-1] = 1, b"abc", 9
+    wait_for(lambda: (trail / "copy").read_bytes() == expected)
