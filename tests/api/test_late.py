@@ -94,6 +94,7 @@ def test_nothing_is_imported_and_nothing_replaced_is_asked_once_it_is_there(run_
     )
 
 
+@pytest.mark.no_sanitizer  # LeakSanitizer needs /proc, and its thread
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork")
 def test_nothing_is_imported_in_a_forked_child(run_python):
     run_python(
@@ -109,6 +110,7 @@ if pid != 0:
     )
 
 
+@pytest.mark.no_sanitizer  # LeakSanitizer needs /proc, and its thread
 @pytest.mark.skipif(sys.platform != "linux", reason="chroot")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="no root")
 def test_everything_goes_on_after_a_chroot(run_python, tmp_path):

@@ -93,6 +93,7 @@ def test_peak_is_of_the_block_not_of_the_past():
 SIZES = (300, 290, 200, 100, 50, 310)
 
 
+@pytest.mark.no_sanitizer  # shadow memory counts
 @pytest.mark.no_tsan
 @pytest.mark.parametrize("peak", ["watch", kernel])
 def test_each_peak_is_seen_also_below_the_past(run_python, peak):
@@ -112,6 +113,7 @@ for mb in {SIZES}:
 """)
 
 
+@pytest.mark.no_sanitizer  # shadow memory counts
 @pytest.mark.no_tsan
 def test_both_ends_see_no_peak_below_the_past_and_start_no_thread(run_python):
     run_python(f"""
@@ -470,6 +472,7 @@ assert m.peak - m.before > 95 << 20, m
 """)
 
 
+@pytest.mark.no_sanitizer  # shadow memory counts
 @pytest.mark.no_tsan
 @linux
 def test_a_mark_that_somebody_else_resets_in_the_block_counts(run_python):
@@ -487,6 +490,7 @@ for peak in ("watch", "ends", "kernel"):
 """)
 
 
+@pytest.mark.no_sanitizer  # shadow memory counts
 @pytest.mark.no_tsan
 @linux
 def test_the_kernels_peak_of_nested_and_overlapping_blocks(run_python):
@@ -545,6 +549,7 @@ assert m.peak - m.before > 45 << 20
 """)
 
 
+@pytest.mark.no_sanitizer  # they lose memory, or need more
 @linux
 def test_other_threads_go_on_while_the_kernels_peak_waits_for_who_maps_memory(
     run_python,
@@ -622,6 +627,7 @@ wait_until_alone()
 """)
 
 
+@pytest.mark.no_sanitizer  # they lose memory, or need more
 @linux
 @pytest.mark.needs(
     "import mounts; mounts.unshare(mounts.CLONE_NEWPID)", what="have a PID namespace"
@@ -644,6 +650,7 @@ assert m.peak - m.before > 45 << 20
 """)
 
 
+@pytest.mark.no_sanitizer  # what it loses is meant to be
 @pytest.mark.no_tsan
 def test_an_interpreters_end_leaves_its_blocks(run_python):
     """One that an extension never gives back, as here, was open for ever."""

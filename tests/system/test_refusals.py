@@ -22,6 +22,7 @@ def run_refused(run_fault, refused_calls):
     return run
 
 
+@pytest.mark.no_sanitizer  # shadow memory counts
 @pytest.mark.parametrize("at_import", [True, False])
 def test_without_getrusage_an_empty_block_has_no_peak(run_refused, at_import):
     run_refused(f"""
