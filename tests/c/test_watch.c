@@ -221,7 +221,9 @@ main(void)
 {
     CHECK(mp_probe_start() == 0);
     test_samples_come_until_it_is_stopped();
-    test_a_fork_pauses_and_resumes();
+    if (mp_thread_is_main()) { /* never on Windows, where nobody forks */
+        test_a_fork_pauses_and_resumes();
+    }
     test_a_peak_below_the_past_is_seen();
     test_an_owners_blocks_are_left_and_then_hand_out_both_ends();
     test_all_at_once();
