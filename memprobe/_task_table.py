@@ -45,15 +45,18 @@ LOST = "connection lost"
 EXITED = "exited"
 ENDS = (KILLED, TERMINATED, TIME_LIMIT, REVOKED, LOST, EXITED)
 
-# The table's own words, then what process had which role, then heads, then rows.
+# The table's own words, then what process had which role, then heads, then where each
+# has grown, then rows.
 _TABLE_WORDS = 64
-_FIRST, _SLOTS, _LIMIT = range(3)
+_FIRST, _SLOTS, _LIMIT, _ASKED = range(4)
 _IDENTITY, _NODE, _TEXT_WORDS = 8, 16, 32  # texts up to the next, and of the node
 _ROLE_WORDS, _ROLES = 8, 256  # pid, start, name; of the last that were started
 _PID, _START, _RSS, _PEAK, _RUNNING, _USED, _HIDDEN, _HEAD_WORDS = *range(7), 16
 # Of the run: RSS at its start and the highest since, its task's id, how it ended. Why,
 # and whom that was meant for, is written by the parent, which alone knows it.
 _RUN_START, _RUN_PEAK, _TASK, _END, _WHY, _WHY_TASK = range(7, 13)
+# Where RSS has grown: when that was said, since when, then the task and a sentence.
+_SAID, _SINCE, _SENTENCE, _WHERE_WORDS = *range(3), 64
 _NAME_WORDS = NAME_BYTES // 8
 # COUNTED are the runs in the growth.
 _RUNS, _COUNTED, _OVERLAPPED, _GROWTH, _FIRST_GROWTH, _BETWEEN, _LARGEST, _HIGHEST = (
@@ -68,7 +71,7 @@ _SUMS += range(_ENDS, _ENDS + len(ENDS))
 
 def table_bytes(slots: int) -> int:
     words = _TABLE_WORDS + (_ROLES + slots) * _ROLE_WORDS
-    return (words + slots * (_HEAD_WORDS + _SLOT_WORDS)) * 8
+    return (words + slots * (_HEAD_WORDS + _WHERE_WORDS + _SLOT_WORDS)) * 8
 
 
 class Figures:
@@ -150,11 +153,22 @@ class Table:
         if not 0 <= number < self._count:
             raise IndexError(number)
         head = self._heads + number * _HEAD_WORDS
-        rows = self._heads + self._count * _HEAD_WORDS + number * _SLOT_WORDS
+        where = self._heads + self._count * _HEAD_WORDS
+        rows = where + self._count * _WHERE_WORDS + number * _SLOT_WORDS
+        where += number * _WHERE_WORDS
         return Slot(
             self._words[head : head + _HEAD_WORDS],
+            self._words[where : where + _WHERE_WORDS],
             self._words[rows : rows + _SLOT_WORDS],
         )
+
+    def ask(self) -> None:
+        """Ask all processes to say where they grow, from now on."""
+        self._words[_ASKED] = 1
+
+    @property
+    def is_asked(self) -> bool:
+        return self._words[_ASKED] != 0
 
     def slots(self) -> Iterator[Slot]:
         return map(self.slot, range(self._count))
@@ -230,8 +244,11 @@ class Run:
 class Slot:
     """The part of the table that one process writes."""
 
-    def __init__(self, head: memoryview[int], words: memoryview[int]) -> None:
+    def __init__(
+        self, head: memoryview[int], where: memoryview[int], words: memoryview[int]
+    ) -> None:
         self._head = head
+        self._where = where
         self._words = words
         self._rows: dict[bytes, int] = {}
         self._has_run: set[str] = set()
@@ -266,6 +283,24 @@ class Slot:
             return None
         return self._name(row - 1).decode(errors="replace")
 
+    @property
+    def where(self) -> tuple[float, float, str, str] | None:
+        """When it said where it has grown, since when, after which task, and what.
+
+        The sentence is empty at the first time. None if it hasn't said anything.
+        """
+        if not self._where[_SAID]:
+            return None
+        task, _, sentence = _got(self._where[_SENTENCE:]).partition("\n")
+        return self._where[_SAID] / 1e9, self._where[_SINCE] / 1e9, task, sentence
+
+    def note_where(self, said: float, since: float, task: str, sentence: str) -> None:
+        """Note that, with times since 1970."""
+        self._where[_SAID] = 0  # in case it is killed before the end
+        _put(self._where[_SENTENCE:], f"{task[-NAME_BYTES:]}\n{sentence}")
+        self._where[_SINCE] = int(since * 1e9)
+        self._where[_SAID] = int(said * 1e9)
+
     def take(self, rss: int, peak: int) -> bool:
         """Let this process have the slot, whose owner so far has ended.
 
@@ -275,7 +310,7 @@ class Slot:
         is_first = head[_PID] == 0
         if head[_RUNNING]:
             self._count_cut()
-        head[_PID] = head[_WHY] = 0
+        head[_PID] = head[_WHY] = self._where[_SAID] = 0
         head[_START] = head[_RSS] = rss
         head[_PEAK] = peak
         head[_PID] = os.getpid()

@@ -52,7 +52,8 @@ def install(
       and how far they rose. Of runs that overlap in one process, in threads or
       greenlets, the growth isn't known.
     - ``celery -A app inspect memprobe`` shows that, and RSS, private bytes, peak and
-      growth of each process. ``inspect memprobe bytes`` answers with plain numbers.
+      growth of each process. ``inspect memprobe bytes`` answers with plain numbers,
+      ``inspect memprobe why`` with where each process has grown: see ``breakdown()``.
     - ``inspect memsample`` and ``inspect memdump`` are memprobe's.
     - With a *directory*, the worker and its children are recorded into a file each
       there, as ``memprobe.record(directory, interval, keep=keep)`` does; ``celery
@@ -83,9 +84,9 @@ def install(
         name = f"{__name__}.{receiver.__name__}"
         sent.disconnect(dispatch_uid=name)
         sent.connect(receiver, weak=False, dispatch_uid=name)
-    inspect_command(name="memprobe", args=[("form", str)], signature="[table|bytes]")(
-        _inspect_memprobe
-    )
+    inspect_command(
+        name="memprobe", args=[("form", str)], signature="[table|bytes|why]"
+    )(_inspect_memprobe)
     inspect_command(name="memsample")(_answer.memsample)
     inspect_command(name="memdump", args=[("samples", int)], signature="[samples=10]")(
         _answer.dump
@@ -94,8 +95,8 @@ def install(
 
 def _inspect_memprobe(state: Any, form: str = "table", **_: object) -> Any:
     """Show which tasks make the pool grow, and RSS."""
-    if form not in ("table", "bytes"):
-        return {"error": f"form must be table or bytes, not {form!r}"}
+    if form not in ("table", "bytes", "why"):
+        return {"error": f"form must be table, bytes or why, not {form!r}"}
     node = state.consumer.hostname
     if node not in tables or node not in slots:
         return {"error": "memprobe.celery.install() was not called for this app"}

@@ -9,6 +9,7 @@ import os
 from memprobe._memprobe import humanbytes, peak_rss, rss, sample_mem
 from memprobe._samples import memdump
 from memprobe._task_lines import aligned, in_order, signed, task_lines
+from memprobe.celery import _where
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def answer(state: Any, table: Table, own: Slot, form: str) -> Any:
     """Return growth by task, and what each process of the worker holds."""
     pool = state.consumer.pool
     processes = pool.info.get("processes", ())
+    if form == "why":
+        return _where.answer(table, processes or [os.getpid()])
     lives = {os.getpid(), *processes}.__contains__
     slots = {slot.pid: slot for slot in table.slots()}
     roles = {pid: role for (pid, _), role in table.roles().items()}

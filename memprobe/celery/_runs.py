@@ -11,6 +11,7 @@ from celery.worker import state as worker_state
 
 from memprobe._memprobe import peak_rss, rss, sample_mem
 from memprobe._task_table import EXITED, LOST, REVOKED, TERMINATED, TIME_LIMIT
+from memprobe.celery import _where
 from memprobe.celery._tables import slots, tables
 
 TYPE_CHECKING = False
@@ -83,6 +84,7 @@ def after_task(task: Any, task_id: str, state: str | None = None, **_: object) -
         # An exception may have come before before_task() could do anything.
         begun = run or slot.begin(task.name, task_id, now, inside=inside)
         slot.end(begun, now, peak_rss(), end)
+        _where.note(slot, task.name)
 
     _undisturbed(count)
 

@@ -392,7 +392,7 @@ def test_memsample_and_memdump_are_memprobes(cluster, answers):
 
 def test_a_wrong_form_is_answered_with_a_sentence(cluster):
     answer = cluster.figures("json")["three@test"]
-    assert answer == {"error": "form must be table or bytes, not 'json'"}
+    assert answer == {"error": "form must be table, bytes or why, not 'json'"}
 
 
 def test_a_run_that_is_cut_short_counts_as_what_it_was(cluster, answers):
@@ -566,6 +566,28 @@ assert figures.runs == 2
 assert not any(figures.ends.values())
 assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 """)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="breakdown() knows more there")
+def test_why_is_answered_with_what_a_child_said_after_its_last_task(cluster):
+    """Asked twice: what comes between is what it tells of."""
+    first = cluster.figures("why")["solo@test"]
+    assert re.fullmatch(
+        r"MainProcess \d+: asked now, it says so after its next tasks", first
+    )
+    cluster.run("solo,add,1,1,2")
+    second = cluster.figures("why")["solo@test"]
+    assert re.fullmatch(
+        r"MainProcess \d+, \d+ s ago, after shop\.add: its first look, .*", second
+    )
+    said = ""
+    for _ in until_the_limit(cluster):  # it looks for 1 % of the time at most
+        cluster.run("solo,leak,6")
+        said = cluster.figures("why")["solo@test"]
+        if "shop.leak" in said and "growth (" in said:
+            break
+    assert re.match(r"MainProcess \d+, \d+ s ago, after shop\.leak: in \d+ s,\n", said)
+    assert re.search(r"9\d % of the growth .* is Python objects above 512 bytes", said)
 
 
 @pytest.mark.parametrize(
