@@ -167,18 +167,20 @@ mp_mappings_read(bool heaps, struct mp_mappings *mappings)
     }
     char piece[PIECE];
     ssize_t length;
-    off_t offset = 0; /* our own: a piece that is read again is the same one */
+    off_t offset = 0;
     int interruptions = 0;
     int ends = 0; /* in a row: half of the mappings would look like all of them */
     do {
-        length = pread(fd, piece, sizeof piece, offset);
+        length = read(fd, piece, sizeof piece);
         ends = length == 0 ? ends + 1 : 0;
         if (length > 0) {
             mp_lines_add(&lines, piece, (size_t)length);
             offset += length;
         }
+        /* What was interrupted may have read a piece none the less. */
     } while (length > 0 || ends == 1 ||
-             (length < 0 && errno == EINTR && ++interruptions < MP_MOST_INTERRUPTIONS));
+             (length < 0 && errno == EINTR && ++interruptions < MP_MOST_INTERRUPTIONS &&
+              lseek(fd, offset, SEEK_SET) == offset));
     int error = length < 0 ? errno : mp_smaps_end(&smaps);
     (void)close(fd);
     if (error == 0 && mappings->rss == 0) {

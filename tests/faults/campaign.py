@@ -224,7 +224,7 @@ def read_and_close(file):
     return data
 
 
-def faults_of(call, is_thread, phase):
+def faults_of(call, is_thread):
     """The (mode, forever, value) that this call is to meet."""
     if is_thread:
         yield from (("FREEZE", 0, 0), ("FREEZE", 0, 300))
@@ -241,7 +241,7 @@ def faults_of(call, is_thread, phase):
         for value in (0, 1, 5, 9, 13):
             yield "SHORT", 0, value
             # A whole smaps in bytes is thousands of calls: the tracer's time, not ours.
-            if phase != "breakdown":
+            if call != "read":
                 yield "SHORT", 1, value
 
 
@@ -276,11 +276,10 @@ class Campaign:
             self.descriptors[scenario] = said.get("descriptors")
             for count in run.outcome.count[: run.outcome.counts]:
                 name = self.names.get(count.call, str(count.call))
-                phase = run.phases[count.phase]
                 for nth in range(1, min(count.number, FIRST_TIMES) + 1):
-                    faults = list(faults_of(name, count.thread > 0, phase))
+                    faults = list(faults_of(name, count.thread > 0))
                     self.random.shuffle(faults)
-                    where = (scenario, phase, count, name, nth)
+                    where = (scenario, run.phases[count.phase], count, name, nth)
                     groups.append([(where, fault) for fault in faults])
         self.random.shuffle(groups)
         return groups
