@@ -102,14 +102,11 @@ def test_each_peak_is_seen_also_below_the_past(run_python, peak):
 import memprobe
 m = memprobe.measure(peak={peak!r})
 for mb in {SIZES}:
-    peaks = []
-    for _ in range(3):  # the thread of a busy system comes late
-        with m:
-            bytearray(mb * 10**6)
-        assert (m.peak - m.before) / 10**6 < mb * 1.02, (mb, m)
-        assert abs(m.delta) < 10**6
-        peaks.append(m.peak - m.before)
-    assert mb * 0.9 < max(peaks) / 10**6, (mb, peaks)
+    with m:
+        bytearray(mb * 10**6)
+    # After 50 ms it looks each 10 ms, in which the kernel hands out 13 MB.
+    assert mb * 0.8 < (m.peak - m.before) / 10**6 < mb * 1.02, (mb, m)
+    assert abs(m.delta) < 10**6
 """)
 
 
