@@ -1,6 +1,8 @@
 """The examples of the documentation are run, and print what they say they print."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def without_figures(text):
 )
 def test_examples_print_what_they_say(run_python, code, printed):
     assert without_figures(run_python(code)) == without_figures(printed)
+
+
+@pytest.mark.parametrize("name", ["plain", "celery_tasks"])
+def test_the_programs_in_examples_dump_their_samples(name):
+    if name == "celery_tasks":
+        pytest.importorskip("celery")
+    done = subprocess.run(
+        [sys.executable, DOCS.parent / "examples" / f"{name}.py"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^-    > [\d.]+MB,$", done.stdout, re.M)) == 10
 
 
 def test_every_public_name_has_its_place_in_the_api():
