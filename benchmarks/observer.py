@@ -7,6 +7,7 @@ printed is the ratio of their least times. Linux.
 """
 
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -128,35 +129,52 @@ def cpu_seconds(pid):
         return int(file.read().split()[0]) / 1e9
 
 
-def megabytes(pid):
+def peak_rss(pid):
     with open(f"/proc/{pid}/status") as file:
         fields = dict(line.split(":", 1) for line in file)
-    return int(fields["VmHWM"].split()[0]) / 1024
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
+def observe(children, seconds):
+    """What the observer of so many processes takes that stand still.
+
+    It looks ten times a second, and stores each second.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", FAMILY, folder, str(children)]
+        options = {"stdout": subprocess.PIPE, "start_new_session": True}
+        with subprocess.Popen(command, **options) as process:
+            process.stdout.readline()
+            time.sleep(min(11, seconds))  # until they are no longer new
+            observer = observer_of(process.pid)
+            before, began = cpu_seconds(observer), time.monotonic()
+            time.sleep(seconds)
+            used = cpu_seconds(observer) - before
+            share = used / (time.monotonic() - began)
+            found = {"cpu_percent": share * 100, "rss": peak_rss(observer)}
+            os.killpg(process.pid, 9)
+        time.sleep(0.5)  # until it has ended
+    return found
 
 
 def family():
-    """The observer, with processes that stand still, of which it stores each second."""
+    """The observer alone, and with children."""
     for children in (0, CHILDREN):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", FAMILY, folder, str(children)]
-            options = {"stdout": subprocess.PIPE, "start_new_session": True}
-            with subprocess.Popen(command, **options) as process:
-                process.stdout.readline()
-                time.sleep(11)  # until they are no longer new
-                observer = observer_of(process.pid)
-                before, began = cpu_seconds(observer), time.monotonic()
-                time.sleep(SECONDS)
-                used = cpu_seconds(observer) - before
-                share = used / (time.monotonic() - began)
-                print(
-                    f"{children} children, looked at ten times a second: "
-                    f"{share:.2%} of a CPU, {megabytes(observer):.1f} MB"
-                )
-                os.killpg(process.pid, 9)
-            time.sleep(0.5)  # until it has ended
+        found = observe(children, SECONDS)
+        print(
+            f"{children} children, looked at ten times a second: "
+            f"{found['cpu_percent']:.2f} % of a CPU, {found['rss'] / 2**20:.1f} MB"
+        )
+
+
+def figure(seconds):
+    """For run.py, as JSON."""
+    json.dump(observe(CHILDREN, float(seconds)), sys.stdout)
 
 
 def main():
+    if sys.argv[1:2] == ["figure"]:
+        return figure(sys.argv[2])
     named = sys.argv[1:] or ["record", "samples", "family"]
     for name in named:
         {"record": record, "samples": samples, "family": family}[name]()

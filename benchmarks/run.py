@@ -105,6 +105,7 @@ def measure(quick):
             run_script("flatness.py", capacity, many, library, states, rounds * 10)
             for capacity in (1_000, many)
         ]
+    figures["observer"] = run_script("observer.py", "figure", 1 if quick else 30)
     figures["machine"]["load_average_at_end"] = list(os.getloadavg())
     return figures
 

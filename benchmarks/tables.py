@@ -159,6 +159,7 @@ def machine_text(machine):
 def summary(figures):
     """The README's few figures, with what they mean."""
     readings, imported = figures["readings"], figures["imports"]["memprobe"]
+    observer = figures["observer"]
 
     def times(rival, ours):
         return round(readings[rival]["ratio"] / readings[ours]["ratio"])
@@ -187,16 +188,12 @@ def summary(figures):
             "`import memprobe`",
             f"{imported['ns'] / 1e6:.1f} ms, {imported['rss_import'] / 2**20:.2f} MB",
         ],
+        [
+            "the observer",
+            f"{observer['cpu_percent']:.2f} % of a CPU and "
+            f"{observer['rss'] / 2**20:.1f} MB for 100 processes at 10 Hz",
+        ],
     ]
-    if "observer" in figures:
-        observer = figures["observer"]
-        rows.append(
-            [
-                "the observer",
-                f"{observer['cpu_percent']:.2f} % of a CPU and "
-                f"{observer['rss'] / 2**20:.1f} MB for 100 processes at 10 Hz",
-            ]
-        )
     return table(["", ""], rows)
 
 
