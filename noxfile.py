@@ -386,15 +386,7 @@ def debug_python(session):
         )
 
 
-# Figures and examples
-
-
-@nox.session
-def examples(session):
-    """The examples, as the README and the docs show them."""
-    session.install("-q", "celery", build_here(session))
-    session.run("python", "examples/celery_tasks.py", silent=True)
-    session.run("memprobe", "run", "--samples", "3", "examples/plain.py")
+# Figures
 
 
 @nox.session

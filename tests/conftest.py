@@ -208,6 +208,13 @@ def core_files():
     return sorted([*files, *(file for at in folders for file in at.glob("*.c"))])
 
 
+@pytest.fixture
+def trail(tmp_path):
+    folder = tmp_path / "trail"
+    folder.mkdir()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def record_files():
     """The module that makes files as the observer writes them, of given samples."""

@@ -54,9 +54,7 @@ class Installed:
             return
         try:
             record(self.directory, self.interval, keep=self.keep)
-        except RuntimeError:
-            return  # it is recorded elsewhere already
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             log("memprobe can't record: %s", error)
             return
         try:

@@ -6,6 +6,7 @@ that is. It costs nothing before somebody has asked, and then 1 % of the time at
 
 from __future__ import annotations
 
+import math
 import time
 
 from memprobe._breakdown import breakdown
@@ -31,6 +32,7 @@ def note(slot: Slot, task: str) -> None:
     began = time.monotonic()
     if began < _due or not any(table.is_asked for table in tables.values()):
         return
+    _due = math.inf  # for the other threads of a pool of threads
     try:
         now = breakdown(count=True)
         sentence = now.since(_first).sentence if _first is not None else ""
@@ -39,8 +41,10 @@ def note(slot: Slot, task: str) -> None:
     else:
         if _first is None:
             _first, _first_time = now, time.time()
-    slot.note_where(time.time(), _first_time, task, sentence)
-    _due = began + (time.monotonic() - began) / _SHARE
+    finally:
+        _due = began + (time.monotonic() - began) / _SHARE
+    said = time.time()
+    slot.note_where(said, _first_time or said, task, sentence)
 
 
 def answer(table: Table, pids: Iterable[int]) -> str:

@@ -41,13 +41,6 @@ HOSTILE = (
 
 
 @pytest.fixture
-def trail(tmp_path):
-    folder = tmp_path / "trail"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def write(trail, record_files):
     """Write a file of one process into the folder; each has another number."""
 

@@ -16,13 +16,6 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "prometheus.md"
 
 
 @pytest.fixture
-def trail(tmp_path):
-    folder = tmp_path / "trail"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def write(trail, record_files):
     def write(pid, rss=60 * MB, **facts):
         samples = [(0, 50 * MB), (10, rss)]

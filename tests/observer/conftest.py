@@ -58,13 +58,6 @@ def no_recorder():
 
 
 @pytest.fixture
-def trail(tmp_path):
-    folder = tmp_path / "trail"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def read_all(trail):
     """Read all records of the folder `trail`, or of another, by their process."""
 
